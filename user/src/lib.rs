@@ -1,0 +1,2 @@
+//! EL0 runtime.
+#![no_std]
