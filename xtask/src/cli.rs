@@ -1,0 +1,298 @@
+//! The command line: what may be typed, and what each command does.
+
+use crate::images::Images;
+use crate::machine::{self, Config, Event, Input, Program};
+use anyhow::{Context, Result};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+/// Ventry: an AArch64 kernel whose every exception you can read, watch, break and prove
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  cargo xtask qemu          boot, run the demo suite, power off
+  cargo xtask test          run all tests"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Boot the kernel in QEMU and run a program
+    #[command(
+        override_usage = "cargo xtask qemu [OPTIONS] [PROGRAM [ARG]...]",
+        after_help = "\
+Exit code: the program's own; 128+n when signal n killed it; 121 when the kernel panicked; 124 when time was over;
+1 when the tool failed; 2 for wrong usage. Standard output carries the machine's console and nothing else.
+
+Examples:
+  cargo xtask qemu                                    the demo suite
+  cargo xtask qemu crash null                         one program, with an argument
+  cargo xtask qemu --gic 2 --cpu cortex-a53 preempt   another machine
+  cargo xtask qemu --exec ./a.out one two             a static AArch64 ELF file of yours
+  cargo xtask qemu --ktest overflow                   one in-kernel test
+  cargo xtask qemu --interactive                      a shell; `exit` powers off"
+    )]
+    Qemu(QemuArgs),
+}
+
+#[derive(Args)]
+struct QemuArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Print the QEMU command line instead of running it; everything it needs is built
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the machine's records to standard output, one JSON text a line, and its console to standard error
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+}
+
+#[derive(Args)]
+struct MachineArgs {
+    /// A program of the initramfs, by name, and its arguments [default: init, the demo suite]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
+    words: Vec<String>,
+    /// Run a static AArch64 ELF file of the host; every further word is its argument
+    #[arg(long, value_name = "FILE")]
+    exec: Option<PathBuf>,
+    /// Boot the test image and run one in-kernel test
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["exec", "words"])]
+    ktest: Option<String>,
+    /// Give the machine's UART this terminal, with a shell unless a program is named; Ctrl-A X ends the machine
+    #[arg(long, conflicts_with = "ktest")]
+    interactive: bool,
+    /// CPU model
+    #[arg(long, value_enum, default_value_t = Cpu::CortexA72)]
+    cpu: Cpu,
+    /// Version of the interrupt controller
+    #[arg(long, value_name = "VERSION", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    gic: u8,
+    /// CPUs in the machine; one is started for now
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    smp: u8,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..))]
+    mem: u32,
+    /// Instruction-exact time: each instruction takes 2^SHIFT ns; one CPU only
+    #[arg(long, value_name = "SHIFT", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+        value_parser = clap::value_parser!(u8).range(0..=10))]
+    icount: Option<u8>,
+    /// How much the kernel logs [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL", hide_default_value = true)]
+    log: Option<Level>,
+    /// More boot arguments, in one word: `tick=1000`
+    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    append: String,
+    /// Exception level the kernel is entered at
+    #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    entry_el: u8,
+    /// End the machine after this time [default: 60; none for --interactive and gdb]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// QEMU to use [default: $QEMU, else qemu-system-aarch64]
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<OsString>,
+    /// One more argument for QEMU; may be repeated: `--qemu-arg=-d --qemu-arg=int`
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cpu {
+    CortexA53,
+    CortexA57,
+    CortexA72,
+    CortexA76,
+    Max,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The word that is typed for `value`.
+fn typed(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+}
+
+impl MachineArgs {
+    fn config(self) -> Config {
+        if self.icount.is_some() && self.smp > 1 {
+            let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
+            Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        if self.smp > 1 {
+            eprintln!("xtask: the machine has {} CPUs; the kernel starts one for now", self.smp);
+        }
+        let timeout = self.timeout.or((!self.interactive).then_some(60)).map(Duration::from_secs);
+        let mut args = self.words;
+        let program = match self.exec {
+            Some(path) => Program::Host(path),
+            None if !args.is_empty() => Program::Named(args.remove(0)),
+            None if self.interactive => Program::Named("sh".into()),
+            None => Program::Init,
+        };
+        let defaults = Config::default();
+        Config {
+            qemu: self.qemu.unwrap_or(defaults.qemu),
+            cpu: typed(self.cpu),
+            gic: self.gic,
+            smp: self.smp,
+            mem: self.mem,
+            entry_el: self.entry_el,
+            icount: self.icount,
+            log: self.log.map(typed),
+            ktest: self.ktest,
+            append: self.append,
+            program,
+            args,
+            initramfs: None,
+            input: if self.interactive { Input::Stdin } else { Input::Nothing },
+            records: false,
+            timeout,
+            qemu_args: self.qemu_arg,
+        }
+    }
+}
+
+/// Does what the command line says; the exit code is the machine's or the tool's.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Verb::Qemu(args) => qemu(args),
+    };
+    match result {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            1.into()
+        }
+    }
+}
+
+fn qemu(args: QemuArgs) -> Result<u8> {
+    let mut config = args.machine.config();
+    config.records = args.json;
+    let images = Images::build(config.ktest.is_some())?;
+    if args.dry_run {
+        let command = machine::command(&images, &config)?;
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| shell_quoted(&word.to_string_lossy())).collect();
+        write_all(&mut io::stdout(), format!("{}\n", words.join(" ")).as_bytes())?;
+        return Ok(0);
+    }
+    if config.input == Input::Stdin && io::stdin().is_terminal() {
+        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
+    }
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+    let (code, timed_out) = machine::watch(&images, &config, |event| match event {
+        Event::Console(text) if args.json => write_all(&mut stderr, text),
+        Event::Console(text) => write_all(&mut stdout, text),
+        Event::Record(json) if args.json => write_all(&mut stdout, &[json, b"\n"].concat()),
+        Event::Record(_) => Ok(()),
+        Event::Qemu(text) => write_all(&mut stderr, text),
+    })?;
+    if timed_out {
+        eprintln!(
+            "xtask: the machine did not end in its time; give it more with --timeout SECONDS, or see where it is with \
+             `cargo xtask gdb` and the same options"
+        );
+    }
+    Ok(code)
+}
+
+/// Writes at once, also where QEMU has made the terminal they share non-blocking.
+fn write_all(to: &mut impl Write, mut bytes: &[u8]) -> Result<()> {
+    let wait = |result: io::Result<usize>| match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            thread::sleep(Duration::from_millis(1));
+            Ok(0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        other => other.context("the console cannot be written"),
+    };
+    while !bytes.is_empty() {
+        bytes = &bytes[wait(to.write(bytes))?..];
+    }
+    while let Err(error) = to.flush() {
+        wait(Err(error))?;
+    }
+    Ok(())
+}
+
+/// A word as a shell takes it.
+fn shell_quoted(word: &str) -> String {
+    if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,%@".contains(c)) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Config, ErrorKind> {
+        match Cli::try_parse_from(["xtask", "qemu"].iter().chain(line)) {
+            Ok(Cli { command: Verb::Qemu(args) }) => Ok(args.machine.config()),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_come_before_the_program() {
+        let config = parse(&["--gic", "2", "--icount", "crash", "--mem", "null", "-x"]).unwrap();
+        assert_eq!((config.gic, config.icount, config.mem), (2, Some(0), 256));
+        assert_eq!(config.program, Program::Named("crash".into()));
+        assert_eq!(config.args, ["--mem", "null", "-x"]);
+        assert_eq!(parse(&["--icount=4"]).unwrap().icount, Some(4));
+        assert_eq!(parse(&["--nonsense"]).unwrap_err(), ErrorKind::UnknownArgument);
+        assert_eq!(parse(&["--gic", "4"]).unwrap_err(), ErrorKind::ValueValidation);
+        assert_eq!(parse(&["--ktest", "overflow", "hello"]).unwrap_err(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn every_word_after_a_host_program_is_its_argument() {
+        let config = parse(&["--exec", "a.out", "one", "-2", "--smp"]).unwrap();
+        assert_eq!(config.program, Program::Host("a.out".into()));
+        assert_eq!(config.args, ["one", "-2", "--smp"]);
+        assert_eq!(parse(&["--exec", "a.out", "--", "-x"]).unwrap().args, ["-x"]);
+    }
+
+    #[test]
+    fn only_a_person_has_no_time_limit() {
+        assert_eq!(parse(&[]).unwrap().timeout, Some(Duration::from_secs(60)));
+        let config = parse(&["--interactive"]).unwrap();
+        assert_eq!((config.timeout, config.program), (None, Program::Named("sh".into())));
+        assert_eq!(parse(&["--interactive", "--timeout", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn words_for_the_shell() {
+        assert_eq!(shell_quoted("-M"), "-M");
+        assert_eq!(shell_quoted(""), "''");
+        assert_eq!(shell_quoted("it's a b"), r"'it'\''s a b'");
+    }
+}
