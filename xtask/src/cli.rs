@@ -2,12 +2,14 @@
 
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Input, Program};
+use crate::setup::{self, Need};
+use crate::{doctor, workspace};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -24,11 +26,27 @@ Examples:
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Verb,
+    verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Bring what the project needs on this machine; every other command brings its part by itself
+    #[command(after_help = "\
+It uses the system's packages (apt, dnf, pacman, brew), and sudo only when it must.
+
+Examples:
+  cargo xtask setup         all that is missing
+  cargo xtask doctor        only look")]
+    Setup,
+    /// Say what this machine has of what the project needs, and the cure for what is missing
+    #[command(after_help = "\
+The exit code is 1 when something is missing or too old.
+
+Examples:
+  cargo xtask doctor
+  cargo xtask doctor --json")]
+    Doctor(DoctorArgs),
     /// Boot the kernel in QEMU and run a program
     #[command(
         override_usage = "cargo xtask qemu [OPTIONS] [PROGRAM [ARG]...]",
@@ -45,6 +63,13 @@ Examples:
   cargo xtask qemu --interactive                      a shell; `exit` powers off"
     )]
     Qemu(QemuArgs),
+}
+
+#[derive(Args)]
+struct DoctorArgs {
+    /// Say it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -175,10 +200,7 @@ impl MachineArgs {
 
 /// Does what the command line says; the exit code is the machine's or the tool's.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Verb::Qemu(args) => qemu(args),
-    };
-    match result {
+    match run(Cli::parse().verb) {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("xtask: error: {error:#}");
@@ -187,9 +209,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn qemu(args: QemuArgs) -> Result<u8> {
+fn run(verb: Verb) -> Result<u8> {
+    let root = workspace::root()?;
+    match verb {
+        Verb::Setup => {
+            setup::ensure(&root, &Need::ALL)?;
+            doctor::doctor(&root, false)
+        }
+        Verb::Doctor(args) => doctor::doctor(&root, args.json),
+        Verb::Qemu(args) => qemu(&root, args),
+    }
+}
+
+fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
     let mut config = args.machine.config();
     config.records = args.json;
+    setup::ensure(root, &[Need::Target])?;
+    if !args.dry_run {
+        setup::ensure_qemu(root, &config.qemu)?;
+    }
     let images = Images::build(config.ktest.is_some())?;
     if args.dry_run {
         let command = machine::command(&images, &config)?;
@@ -250,10 +288,9 @@ mod tests {
     use super::*;
 
     fn parse(line: &[&str]) -> Result<Config, ErrorKind> {
-        match Cli::try_parse_from(["xtask", "qemu"].iter().chain(line)) {
-            Ok(Cli { command: Verb::Qemu(args) }) => Ok(args.machine.config()),
-            Err(error) => Err(error.kind()),
-        }
+        let cli = Cli::try_parse_from(["xtask", "qemu"].iter().chain(line)).map_err(|error| error.kind())?;
+        let Verb::Qemu(args) = cli.verb else { unreachable!("the verb is given") };
+        Ok(args.machine.config())
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl Images {
         let lock = File::create(folder.join("lock")).and_then(|file| file.lock().map(|()| file));
         let _lock = lock.with_context(|| format!("{} cannot be locked", folder.display()))?;
 
-        let compiler = Compiler::Pinned;
+        let compiler = Compiler::find(&root)?;
+        let compiler = compiler.context("there is no compiler for the Arm target; `cargo xtask setup` brings one")?;
         let mut kernel = compiler.cargo(&root, "build");
         kernel.args(["--package", "kernel"]).args(ktest.then_some("--features=ktest"));
         let built = executables(&mut kernel)?;

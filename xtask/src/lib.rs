@@ -15,9 +15,11 @@
 
 pub mod cli;
 pub mod console;
+pub mod doctor;
 pub mod elf;
 pub mod images;
 pub mod machine;
+pub mod setup;
 pub mod symbols;
 pub mod toolchain;
 pub mod workspace;
