@@ -36,7 +36,7 @@ pub struct PtRegs {
 pub const S_FRAME_SIZE: usize = size_of::<PtRegs>();
 
 const _: () = {
-    assert!(S_FRAME_SIZE == 320 && S_FRAME_SIZE % 16 == 0);
+    assert!(S_FRAME_SIZE == 320 && S_FRAME_SIZE.is_multiple_of(16));
     assert!(offset_of!(PtRegs, regs) == 0);
     assert!(offset_of!(PtRegs, sp) == 248);
     assert!(offset_of!(PtRegs, pc) == 256);

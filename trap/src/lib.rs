@@ -6,6 +6,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod esr;
+pub mod fault;
 pub mod frame;
 pub mod record;
+pub mod signal;
 pub mod slot;
