@@ -11,7 +11,10 @@ extern crate std;
 
 pub mod esr;
 pub mod fault;
+pub mod fields;
 pub mod frame;
+pub mod pstate;
 pub mod record;
 pub mod signal;
 pub mod slot;
+pub mod sysreg;
