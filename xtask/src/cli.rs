@@ -3,8 +3,8 @@
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
-use crate::{doctor, workspace};
-use anyhow::{Context, Result};
+use crate::{doctor, explain, gdb, workspace};
+use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -63,6 +63,47 @@ Examples:
   cargo xtask qemu --interactive                      a shell; `exit` powers off"
     )]
     Qemu(QemuArgs),
+    /// Boot the kernel in QEMU, stopped at the first instruction, with gdb attached
+    #[command(
+        override_usage = "cargo xtask gdb [OPTIONS] [PROGRAM [ARG]...]",
+        after_help = "\
+The machine, the program and the options are as for `cargo xtask qemu`; with --interactive QEMU names the terminal to
+open (`screen /dev/pts/N`). gdb knows three commands more:
+  ventry-frame [ADDRESS]    the registers that an exception saved, in words
+  ventry-chain              the functions the CPU is in, through all exceptions
+  ventry-slot               the vector slot the PC is in
+
+Examples:
+  cargo xtask gdb crash null
+  cargo xtask gdb --ktest overflow
+  echo 'info registers' | cargo xtask gdb --cpu max"
+    )]
+    Gdb(MachineArgs),
+    /// Say what a syndrome (ESR_EL1) means, field by field, in words
+    #[command(after_help = "\
+Numbers are hexadecimal, with or without 0x.
+
+Examples:
+  cargo xtask explain 0x96000045 0xdead0000
+  cargo xtask explain --brief 96000045
+  cargo xtask explain --pstate 0x600003c5")]
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The syndrome, ESR_EL1
+    #[arg(required_unless_present = "pstate", value_parser = explain::parse_hex)]
+    esr: Option<u64>,
+    /// The fault address, FAR_EL1
+    #[arg(value_parser = explain::parse_hex)]
+    far: Option<u64>,
+    /// One sentence only
+    #[arg(long)]
+    brief: bool,
+    /// Say what a saved PSTATE (SPSR_EL1) means
+    #[arg(long, value_name = "PSTATE", value_parser = explain::parse_hex, conflicts_with_all = ["esr", "brief"])]
+    pstate: Option<u64>,
 }
 
 #[derive(Args)]
@@ -218,7 +259,36 @@ fn run(verb: Verb) -> Result<u8> {
         }
         Verb::Doctor(args) => doctor::doctor(&root, args.json),
         Verb::Qemu(args) => qemu(&root, args),
+        Verb::Gdb(args) => gdb(&root, args),
+        Verb::Explain(args) => {
+            let text = match (args.esr, args.pstate) {
+                (_, Some(pstate)) => explain::pstate(pstate) + "\n",
+                (Some(esr), None) if args.brief => explain::sentence(esr, args.far) + "\n",
+                (Some(esr), None) => explain::syndrome(esr, args.far),
+                (None, None) => bail!("there is nothing to explain"),
+            };
+            write_all(&mut io::stdout(), text.as_bytes())?;
+            Ok(0)
+        }
     }
+}
+
+fn gdb(root: &Path, args: MachineArgs) -> Result<u8> {
+    let timeout = args.timeout.map(Duration::from_secs);
+    let mut config = Config { timeout, ..args.config() };
+    if config.input == Input::Stdin {
+        // This terminal is gdb's.
+        config.input = Input::Pty;
+    }
+    setup::ensure(root, &[Need::Target, Need::Gdb])?;
+    setup::ensure_qemu(root, &config.qemu)?;
+    let images = Images::build(config.ktest.is_some())?;
+    gdb::debug(&images, config, |event| match event {
+        Event::Console(text) => write_all(&mut io::stdout(), text),
+        Event::Qemu(text) => write_all(&mut io::stderr(), text),
+        Event::Started(_) | Event::Record(_) => Ok(()),
+    })?;
+    Ok(0)
 }
 
 fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
@@ -244,7 +314,7 @@ fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
         Event::Console(text) if args.json => write_all(&mut stderr, text),
         Event::Console(text) => write_all(&mut stdout, text),
         Event::Record(json) if args.json => write_all(&mut stdout, &[json, b"\n"].concat()),
-        Event::Record(_) => Ok(()),
+        Event::Started(_) | Event::Record(_) => Ok(()),
         Event::Qemu(text) => write_all(&mut stderr, text),
     })?;
     if timed_out {

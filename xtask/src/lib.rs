@@ -17,6 +17,8 @@ pub mod cli;
 pub mod console;
 pub mod doctor;
 pub mod elf;
+pub mod explain;
+pub mod gdb;
 pub mod images;
 pub mod machine;
 pub mod setup;

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use drivers::bootargs::push_word;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,6 +16,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +54,8 @@ pub enum Input {
     Nothing,
     /// This process's standard input; a terminal becomes the machine's (Ctrl-A X ends it).
     Stdin,
+    /// What is typed at a new pseudo-terminal, which also gets the console; QEMU says its name.
+    Pty,
     /// A dialogue: each answer is sent when the console has shown its cue after the last one.
     Dialogue(Vec<(String, String)>),
 }
@@ -122,12 +127,31 @@ impl Default for Config {
 /// What a machine says while it runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// It runs.
+    Started(Started),
     /// Text on its console, with addresses named.
     Console(&'a [u8]),
     /// A record, as the JSON it is.
     Record(&'a [u8]),
     /// What QEMU itself says.
     Qemu(&'a [u8]),
+}
+
+/// A machine that was started, to end it by.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// Whom signals go to: negative, a process group (`kill(2)`).
+    target: Pid,
+}
+
+impl Started {
+    /// Ends the machine, unless it has ended.
+    pub fn end(self) {
+        let running = running();
+        if running.contains(&self.target) {
+            let _ = kill(self.target, Signal::SIGTERM);
+        }
+    }
 }
 
 /// How a machine ended, and all that it said.
@@ -152,7 +176,7 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
             Event::Record(json) => records.push(serde_json::from_slice(json).with_context(|| {
                 format!("the kernel wrote a record that is not JSON: {}", String::from_utf8_lossy(json))
             })?),
-            Event::Qemu(_) => {}
+            Event::Started(_) | Event::Qemu(_) => {}
         }
         Ok(())
     })?;
@@ -163,6 +187,7 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
 /// was over. The machine is ended when `on` fails.
 pub fn watch(images: &Images, config: &Config, mut on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
     let mut qemu = Running::start(command(images, config)?, &config.input)?;
+    on(Event::Started(Started { target: qemu.target }))?;
     let mut symbols = None;
     let mut filter =
         Filter::new(|address| match symbols.get_or_insert_with(|| Symbols::open(&images.elf, &images.root)) {
@@ -253,7 +278,12 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
     command.args(["-smp", &config.smp.to_string(), "-m", &format!("{}M", config.mem)]);
     command.args(["-nic", "none", "-display", "none", "-no-reboot"]);
     command.args(["-semihosting-config", "enable=on,target=native"]);
-    command.args(["-serial", if terminal(&config.input) { "mon:stdio" } else { "stdio" }]);
+    let serial = match config.input {
+        Input::Pty => "pty",
+        _ if terminal(&config.input) => "mon:stdio",
+        _ => "stdio",
+    };
+    command.args(["-serial", serial]);
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
@@ -315,7 +345,7 @@ enum Said {
 /// A QEMU that runs; ended when dropped.
 struct Running {
     child: Child,
-    /// Whom signals go to: negative, a process group (`kill(2)`).
+    /// As in [`Started`].
     target: Pid,
     said: mpsc::Receiver<Said>,
     stdin: Option<ChildStdin>,
@@ -332,18 +362,31 @@ fn running() -> std::sync::MutexGuard<'static, Vec<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes SIGINT, SIGTERM and SIGHUP end the machines with this process.
+/// Set while the terminal's Ctrl-C is gdb's to act on.
+static INTERRUPTS_ARE_GDBS: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C stops the machine, as gdb does it, and ends nothing.
+pub fn leave_interrupts_to_gdb() {
+    INTERRUPTS_ARE_GDBS.store(true, Ordering::Relaxed);
+}
+
+/// Makes the signals that end this process end the machines with it.
 fn end_machines_with_us() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let handler = || {
-            for &target in running().iter() {
-                let _ = kill(target, Signal::SIGTERM);
+        // It fails where signals cannot be caught at all: then they end this process alone.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGINT && INTERRUPTS_ARE_GDBS.load(Ordering::Relaxed) {
+                    continue;
+                }
+                for &target in running().iter() {
+                    let _ = kill(target, Signal::SIGTERM);
+                }
+                std::process::exit(128 + signal);
             }
-            std::process::exit(130);
-        };
-        // It fails only where somebody else handles these signals: then it is theirs to do.
-        let _ = ctrlc::set_handler(handler);
+        });
     });
 }
 
@@ -352,7 +395,7 @@ impl Running {
         end_machines_with_us();
         let terminal = terminal(input);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(match input {
-            Input::Nothing => Stdio::null(),
+            Input::Nothing | Input::Pty => Stdio::null(),
             Input::Stdin if terminal => Stdio::inherit(),
             Input::Stdin | Input::Dialogue(_) => Stdio::piped(),
         });
