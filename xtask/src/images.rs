@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,8 +35,7 @@ impl Images {
         let folder = workspace::target_dir(&root).join("xtask");
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         // Both kernels have one name in cargo's folder: nobody may build between here and the copy.
-        let lock = File::create(folder.join("lock")).and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.with_context(|| format!("{} cannot be locked", folder.display()))?;
+        let _lock = lock(&folder.join("lock")).with_context(|| format!("{} cannot be locked", folder.display()))?;
 
         let compiler = Compiler::find(&root)?;
         let compiler = compiler.context("there is no compiler for the Arm target; `cargo xtask setup` brings one")?;
@@ -66,6 +66,16 @@ impl Images {
         workspace::write(&path, &bytes)?;
         Ok((path, inside))
     }
+}
+
+/// Waits until nobody else holds the lock; it lasts as long as the file is open.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::create(path)?;
+    if file.try_lock().is_err() {
+        eprintln!("xtask: waiting for another build");
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 /// Runs a cargo build and gives the executables it made, by name.

@@ -55,7 +55,7 @@ pub fn mutants(root: &Path, filter: Option<&str>) -> Result<u8> {
             Ok(()) => "killed".into(),
             Err(error) => {
                 failed += 1;
-                format!("SURVIVED: {error:#}")
+                format!("NOT KILLED: {error:#}")
             }
         };
         println!("mutant {} ... {verdict}", mutant.name);

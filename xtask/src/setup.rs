@@ -323,7 +323,8 @@ impl Plan {
 
 /// Runs a command, saying so; whatever it prints goes to standard error.
 pub fn run(command: &mut Command) -> Result<()> {
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words: Vec<_> = std::iter::once(program).chain(command.get_args()).collect();
     let line = words.join(OsStr::new(" ")).display().to_string();
     eprintln!("xtask: running `{line}`");
     let stderr = io::stderr().as_fd().try_clone_to_owned().context("standard error is closed")?;
