@@ -7,6 +7,7 @@
 //! the same numbers mean the same there.
 
 use crate::fault::FaultStatus;
+use crate::fields;
 use core::fmt;
 
 /// The value of ESR_EL1. Every value is allowed; none makes a method panic.
@@ -39,16 +40,13 @@ impl Esr {
         FaultStatus::decode(self.0 as u8)
     }
 
-    /// Whether FAR_EL1 was written for this exception (Arm ARM, "FAR_EL1"): it is for aborts, PC alignment faults and
-    /// watchpoints, unless FnV says otherwise; FnV counts only for a watchpoint and for an external abort that was not
-    /// on a table walk.
+    /// Whether FAR_EL1 holds this exception's address (Arm ARM, "FAR_EL1"): its class must write it, and FnV must not
+    /// say otherwise. FnV counts only for a watchpoint and for an external abort that was not on a table walk.
     pub const fn far_valid(self) -> bool {
-        let fnv = self.0 >> 10 & 1 != 0;
+        let fnv_counts = !self.ec().is_abort() || matches!(self.fault_status(), FaultStatus::External);
         match self.ec() {
             Ec::PC_ALIGNMENT | Ec::GRANULE_PROTECTION => true,
-            Ec::WATCHPOINT_LOWER | Ec::WATCHPOINT_CURRENT => !fnv,
-            ec if ec.is_abort() => !fnv || !matches!(self.fault_status(), FaultStatus::External),
-            _ => false,
+            ec => ec.writes_far() && !(fnv_counts && fields::FNV.is_set(self)),
         }
     }
 }
@@ -96,11 +94,11 @@ classes! {
     SVC32 = 0x11, "svc32", "SVC from AArch32";
     HVC32 = 0x12, "hvc32", "HVC from AArch32";
     SMC32 = 0x13, "smc32", "SMC from AArch32";
-    SYSTEM128 = 0x14, "system128", "trapped access to a 128-bit system register, or 128-bit system instruction";
+    SYSTEM128 = 0x14, "system128", "trapped 128-bit system register or instruction";
     SVC64 = 0x15, "svc64", "SVC (system call)";
     HVC64 = 0x16, "hvc64", "HVC (hypervisor call)";
     SMC64 = 0x17, "smc64", "SMC (secure monitor call)";
-    SYSTEM = 0x18, "system", "trapped access to a system register, or system instruction";
+    SYSTEM = 0x18, "system", "trapped system register or instruction";
     SVE = 0x19, "sve", "use of SVE while it is switched off";
     ERET = 0x1a, "eret", "trapped exception return";
     TSTART = 0x1b, "tstart", "trapped TSTART";
@@ -181,6 +179,12 @@ impl Ec {
             self,
             Ec::INSTRUCTION_ABORT_LOWER | Ec::INSTRUCTION_ABORT_CURRENT | Ec::DATA_ABORT_LOWER | Ec::DATA_ABORT_CURRENT
         )
+    }
+
+    /// Whether exceptions of this class write FAR: aborts, PC alignment faults, watchpoints, granule protection checks.
+    pub const fn writes_far(self) -> bool {
+        self.is_abort()
+            || matches!(self, Ec::PC_ALIGNMENT | Ec::WATCHPOINT_LOWER | Ec::WATCHPOINT_CURRENT | Ec::GRANULE_PROTECTION)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fault status codes: why an abort happened (Arm ARM, ESR_EL1, "DFSC" and "IFSC").
+//! Why an abort happened (Arm ARM, ESR_EL1, "DFSC" and "IFSC"), and how bad an error is ("AET" and "SET").
 
 use core::fmt;
 
@@ -123,6 +123,56 @@ impl fmt::Display for FaultStatus {
             Reserved(code) => return write!(f, "fault of reserved status {code:#04x}"),
         })?;
         self.level().map_or(Ok(()), |level| write!(f, ", level {level}"))
+    }
+}
+
+/// How bad an error is (Arm RAS extension; ISS.AET, ISS.SET).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// UC: it may have spread anywhere.
+    Uncontainable,
+    /// UEU: this context cannot go on.
+    Unrecoverable,
+    /// UEO: this context can go on as it is.
+    Restartable,
+    /// UER: this context can go on once software has repaired what it lost.
+    Recoverable,
+    /// CE: nothing was lost.
+    Corrected,
+    /// DFSC 0: the CPU does not say.
+    Uncategorised,
+    /// IDS: the syndrome is the implementation's own.
+    ImplementationDefined,
+    /// A value that the architecture does not allocate.
+    Reserved,
+}
+
+impl Severity {
+    /// Whether the interrupted program may be resumed without repair.
+    pub const fn may_resume(self) -> bool {
+        matches!(self, Severity::Corrected | Severity::Restartable)
+    }
+
+    /// Decodes ISS.AET of an SError, 3 bits.
+    pub(crate) const fn from_aet(aet: u8) -> Severity {
+        match aet {
+            0 => Severity::Uncontainable,
+            1 => Severity::Unrecoverable,
+            2 => Severity::Restartable,
+            3 => Severity::Recoverable,
+            6 => Severity::Corrected,
+            _ => Severity::Reserved,
+        }
+    }
+
+    /// Decodes ISS.SET of a synchronous external abort, 2 bits.
+    pub(crate) const fn from_set(set: u8) -> Severity {
+        match set {
+            0 => Severity::Recoverable,
+            2 => Severity::Uncontainable,
+            3 => Severity::Restartable,
+            _ => Severity::Reserved,
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl PtRegs {
         stackframe: [0; 2],
     };
 
-    /// Whether the exception was taken from EL0: PSTATE.M[3:2] is the exception level (Arm ARM, SPSR_EL1).
+    /// Whether the exception was taken from EL0: `PSTATE.M[3:2]` is the exception level (Arm ARM, SPSR_EL1).
     pub fn from_el0(&self) -> bool {
         self.pstate & 0b1100 == 0
     }
