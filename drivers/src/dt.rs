@@ -65,6 +65,10 @@ pub struct Machine<'a> {
     pub uart: Region,
     /// PL011 interrupt (INTID).
     pub uart_irq: u32,
+    /// Frequency of the PL011's reference clock in Hz, where the tree says it.
+    pub uart_clock: Option<u32>,
+    /// Seed for random numbers, from the boot loader.
+    pub rng_seed: Option<&'a [u8]>,
     /// EL1 virtual timer interrupt (INTID).
     pub timer_irq: u32,
     /// Number of CPUs.
@@ -115,6 +119,8 @@ impl<'a> Machine<'a> {
             gic: gic(root)?,
             uart: Region { base: 0, size: 0 },
             uart_irq: 0,
+            uart_clock: None,
+            rng_seed: None,
             timer_irq: 0,
             cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
             psci: find(root, &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).and_then(conduit),
@@ -140,6 +146,7 @@ impl<'a> Machine<'a> {
         let uart = console(fdt).or_else(|| find(root, &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))?;
         machine.uart = region(uart, 0).ok_or(Error::Missing("PL011 reg"))?;
         machine.uart_irq = interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?;
+        machine.uart_clock = clock(root, uart);
         let timer = find(root, &["arm,armv8-timer"]).ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
         // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
         machine.timer_irq = interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?;
@@ -148,6 +155,7 @@ impl<'a> Machine<'a> {
             if let (Some(start), Some(end)) = (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end")) {
                 machine.initrd = end.checked_sub(start).map(|size| Region { base: start, size });
             }
+            machine.rng_seed = chosen.property("rng-seed").and_then(|seed| seed.value_as().ok());
             if let Some(property) = chosen.property("bootargs") {
                 machine.bootargs = property.value_as().map_err(|_| Error::Missing("bootargs (it is not UTF-8)"))?;
             }
@@ -180,6 +188,13 @@ fn conduit(psci: FdtNode<'_>) -> Option<Conduit> {
         "smc" => Some(Conduit::Smc),
         _ => None,
     }
+}
+
+/// The frequency of the first clock that `node` refers to, when that is a fixed one.
+fn clock(root: FdtNode<'_>, node: FdtNode<'_>) -> Option<u32> {
+    let handle = node.property("clocks")?.value().first_chunk().copied().map(u32::from_be_bytes)?;
+    let clock = root.children().find(|child| number(*child, "phandle") == Some(handle.into()))?;
+    number(clock, "clock-frequency")?.try_into().ok()
 }
 
 fn is_compatible(node: FdtNode<'_>, names: &[&str]) -> bool {

@@ -1,7 +1,9 @@
 //! The console: the PL011 that the device tree names, written by polling and read by interrupt, and the log on top of it.
 
 use crate::sync::IrqLock;
-use arm_pl011_uart::{FifoLevel, Interrupts, PL011Registers, Uart, UniqueMmioPointer};
+use arm_pl011_uart::{
+    DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
+};
 use core::fmt::{self, Write};
 use crate::kprintln;
 use core::ptr::NonNull;
@@ -48,13 +50,19 @@ impl Write for Console {
     }
 }
 
-/// Uses the PL011 at `registers` from now on; called again when its mapping moves.
+/// Uses the PL011 at `registers` from now on; called again when its mapping moves. With its reference clock known (in Hz) it
+/// is set to 115200 8N1, else left as firmware had it.
 ///
 /// # Safety
-/// `registers` is a PL011 that firmware left enabled, mapped as Device memory for good and used by nothing else.
-pub unsafe fn init(registers: NonNull<u8>) {
+/// `registers` is a PL011, mapped as Device memory for good and used by nothing else.
+pub unsafe fn init(registers: NonNull<u8>, clock: Option<u32>) {
     // SAFETY: as promised by the caller; the former mapping is dropped with the former Uart.
-    let uart = unsafe { Uart::new(UniqueMmioPointer::new(registers.cast::<PL011Registers>())) };
+    let mut uart = unsafe { Uart::new(UniqueMmioPointer::new(registers.cast::<PL011Registers>())) };
+    if let Some(clock) = clock {
+        let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
+        // A clock that cannot make the rate leaves the UART as it was.
+        let _ = uart.enable(line, 115_200, clock);
+    }
     CONSOLE.lock().uart = Some(uart);
 }
 

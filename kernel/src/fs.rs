@@ -58,7 +58,7 @@ pub struct Files {
 }
 
 struct Entry {
-    name: &'static str,
+    name: String,
     data: &'static [u8],
 }
 
@@ -96,11 +96,10 @@ pub fn init(region: Option<Region>) -> Result<(), InitramfsError> {
     let archive = TarArchiveRef::new(archive).map_err(InitramfsError::Corrupt)?;
     let mut entries = Vec::new();
     for entry in archive.entries() {
-        let data = entry.data();
-        let name = entry.posix_header().name.as_str().map_err(|_| InitramfsError::Name)?;
-        entries.push(Entry { name: name.trim_matches('/'), data });
+        let name = normal(entry.filename().as_str().map_err(|_| InitramfsError::Name)?);
+        entries.push(Entry { name, data: entry.data() });
     }
-    entries.sort_by_key(|entry| entry.name);
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
     INITRAMFS.call_once(|| entries);
     Ok(())
 }
@@ -126,27 +125,20 @@ fn normal(path: &str) -> String {
 pub fn lookup(path: &str, counters: impl FnOnce() -> String) -> Option<Node> {
     let path = normal(path);
     let files = initramfs();
-    if let Ok(index) = files.binary_search_by_key(&path.as_str(), |entry| entry.name) {
+    if let Ok(index) = files.binary_search_by(|entry| entry.name.as_str().cmp(&path)) {
         return Some(Node::File { index, data: files[index].data });
     }
     if path == COUNTERS {
         return Some(Node::Text(counters().into_bytes().into()));
     }
-    children(&path).next().map(|_| Node::Directory(path))
-}
-
-/// The content of a file of the initramfs.
-pub fn file(path: &str) -> Option<&'static [u8]> {
-    match lookup(path, String::new)? {
-        Node::File { data, .. } => Some(data),
-        _ => None,
-    }
+    let is_directory = children(&path).next().is_some();
+    is_directory.then_some(Node::Directory(path))
 }
 
 /// What is in a directory: names, each once, and whether it is a directory itself.
-pub fn children(directory: &str) -> impl Iterator<Item = (&'static str, bool)> {
+pub fn children(directory: &str) -> impl Iterator<Item = (&'static str, bool)> + '_ {
     let mut last = None;
-    let names = initramfs().iter().map(|entry| entry.name).chain([COUNTERS]);
+    let names = initramfs().iter().map(|entry| entry.name.as_str()).chain([COUNTERS]);
     names.filter_map(move |name| {
         let below = if directory.is_empty() { name } else { name.strip_prefix(directory)?.strip_prefix('/')? };
         let child = match below.split_once('/') {

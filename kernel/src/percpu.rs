@@ -2,7 +2,6 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use trap::slot::Slot;
 
 /// CPUs that the per-CPU arrays have room for.
 pub const MAX_CPUS: usize = 8;
@@ -53,11 +52,6 @@ impl Counters {
         switches: AtomicU64::new(0),
         preemptions: AtomicU64::new(0),
     };
-
-    /// How often `slot` was taken: for the synchronous slots the sum of their classes.
-    pub fn slot(&self, slot: Slot) -> u64 {
-        self.slots[slot as usize].load(Relaxed)
-    }
 }
 
 /// Adds one to a counter of this CPU. IRQs may be unmasked: an interrupt between load and store can lose one count of an

@@ -66,7 +66,8 @@ from_el2:
     ubfx    x0, x0, #24, #4             // ID_AA64PFR0_EL1.GIC: system registers for the GIC
     cbz     x0, 2f
     mrs     x0, S3_4_C12_C9_5           // ICC_SRE_EL2
-    orr     x0, x0, #0b1001             // SRE, Enable (for EL1)
+    mov     x1, #0b1001                 // SRE, Enable (for EL1)
+    orr     x0, x0, x1
     msr     S3_4_C12_C9_5, x0
     isb
     msr     S3_4_C12_C11_0, xzr         // ICH_HCR_EL2
@@ -82,8 +83,7 @@ from_el2:
     msr     elr_el2, x0
     mov     x0, #{SPSR_EL1H}
     msr     spsr_el2, x0
-    mov     x0, #{SCTLR_OFF}
-    movk    x0, #({SCTLR_OFF} >> 16), lsl #16
+    ldr     x0, =({SCTLR_OFF})
     msr     sctlr_el1, x0
     eret
     dsb     nsh

@@ -32,7 +32,7 @@ use crate::percpu::{PerCpu, count, this_cpu};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use trap::esr::Esr;
-use trap::exception::{DataAccess, Exception, Severity};
+use trap::exception::{DataAccess, Exception};
 use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
 use trap::slot::Slot;
 
@@ -113,7 +113,7 @@ fn data_access(esr: Esr) -> Access {
 /// An SError: the CPU or the memory system found an error that belongs to no instruction. Goes on only where the syndrome
 /// says that nothing was lost (Arm ARM, ESR_EL1, "ISS encoding for an SError exception": AET restartable or corrected).
 fn serror_is_harmless(esr: Esr) -> bool {
-    matches!(esr.decode(), Exception::SError(error) if matches!(error.severity, Severity::Restartable | Severity::Corrected))
+    matches!(esr.decode(), Exception::SError(error) if error.severity.may_resume())
 }
 
 /// A slot that nothing may use.

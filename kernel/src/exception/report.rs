@@ -74,6 +74,15 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     stop(&cause, None, &regs, Esr(0), 0)
 }
 
+/// Says why the kernel does not start, and stops the machine: nothing is broken but what it was given.
+pub fn refuse(cause: fmt::Arguments<'_>) -> ! {
+    kprintln!("kernel stopped: {cause}");
+    let mut text = String::<192>::new();
+    let _ = write!(text, "{cause}");
+    console::record(&gather(&text, None, &PtRegs::ZERO, Esr(0), 0));
+    power::off(PANIC_EXIT_CODE)
+}
+
 /// Prints, records, and ends the machine.
 fn stop(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64) -> ! {
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.

@@ -342,6 +342,14 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Copies a word to `address` as the program itself could; for one that is not running.
+    pub fn write_as_user(&mut self, address: usize, word: u32) -> Result<(), Fault> {
+        let bytes = word.to_le_bytes();
+        self.fault(address, Access::Write)?;
+        self.fault(address.saturating_add(bytes.len() - 1), Access::Write)?;
+        self.write(address, &bytes)
+    }
+
     /// A copy for `fork`: the same areas, each page's content in a frame of its own.
     pub fn duplicate(&mut self) -> Result<AddressSpace, OutOfMemory> {
         let mut copy = AddressSpace::new()?;

@@ -24,7 +24,7 @@ global_asm!(
 );
 
 unsafe extern "C" {
-    fn cpu_switch_to(prev: *mut Context, next: *const Context, task: *const Task);
+    fn cpu_switch_to(prev: *mut Context, next: *const Context, task: *const ());
     fn fp_save(state: *mut FpState);
     fn fp_load(state: *const FpState);
 }
@@ -236,7 +236,7 @@ unsafe fn switch(prev: &Task, next: &Task) {
         prev.tls.store(tls, Relaxed);
         asm!("msr tpidr_el0, {}", in(reg) next.tls.load(Relaxed), options(nomem, nostack, preserves_flags));
         asm!("msr ttbr0_el1, {}", "isb", in(reg) next.ttbr0.load(Relaxed), options(nostack, preserves_flags));
-        cpu_switch_to(prev.context.get(), next.context.get(), next);
+        cpu_switch_to(prev.context.get(), next.context.get(), core::ptr::from_ref(next).cast());
     }
 }
 

@@ -50,7 +50,8 @@ fp_save:
     stp     q30, q31, [x0, #32 * 15]
     mrs     x1, fpsr
     mrs     x2, fpcr
-    stp     w1, w2, [x0, #512]
+    add     x0, x0, #512
+    stp     w1, w2, [x0]
     ret
 
     .global fp_load
@@ -71,7 +72,8 @@ fp_load:
     ldp     q26, q27, [x0, #32 * 13]
     ldp     q28, q29, [x0, #32 * 14]
     ldp     q30, q31, [x0, #32 * 15]
-    ldp     w1, w2, [x0, #512]
+    add     x0, x0, #512
+    ldp     w1, w2, [x0]
     msr     fpsr, x1
     msr     fpcr, x2
     ret

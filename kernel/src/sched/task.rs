@@ -174,11 +174,6 @@ impl Task {
         }
     }
 
-    /// The registers it entered the kernel with from EL0.
-    pub fn user_regs(&self) -> *mut PtRegs {
-        core::ptr::with_exposed_provenance_mut(self.stack.range().end - size_of::<PtRegs>())
-    }
-
     /// Asks for a switch at the next chance.
     pub fn set_need_resched(&self) {
         self.flags.fetch_or(flags::NEED_RESCHED, Relaxed);

@@ -62,7 +62,7 @@ pub fn clone(regs: &mut PtRegs) -> Result {
         && let Some(space) = &mut *child.space.lock()
     {
         // As on Linux, an address that cannot be written is the program's own loss.
-        let _ = space.write_as_user(child_tid as usize, &id.to_le_bytes());
+        let _ = space.write_as_user(child_tid as usize, id);
     }
     if has(CLONE_PARENT_SETTID) {
         let _ = put_user(parent_tid as usize, id);

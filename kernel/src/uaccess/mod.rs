@@ -85,6 +85,8 @@ pub fn copy_to_user(to: usize, from: &[u8]) -> Result<(), Fault> {
 /// The type is what it says.
 pub unsafe trait Plain: Copy {}
 // SAFETY: integers and arrays of them.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
 unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}
