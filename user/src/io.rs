@@ -26,39 +26,54 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
     }
 }
 
-struct Buffered {
+/// Text on its way to `fd`: collected, and written when the buffer is full or dropped.
+pub struct Output {
     fd: i32,
     used: usize,
     bytes: [u8; BUFFER],
 }
 
-impl Write for Buffered {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
+impl Output {
+    /// Nothing yet.
+    pub fn new(fd: i32) -> Output {
+        Output { fd, used: 0, bytes: [0; BUFFER] }
+    }
+
+    /// Adds `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
             if self.used == BUFFER {
                 self.flush();
             }
             self.bytes[self.used] = byte;
             self.used += 1;
         }
-        Ok(())
     }
-}
 
-impl Buffered {
     fn flush(&mut self) {
         write_all(self.fd, &self.bytes[..self.used]);
         self.used = 0;
     }
 }
 
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// What the printing macros call.
 #[doc(hidden)]
 pub fn print(fd: i32, text: fmt::Arguments<'_>) {
-    let mut buffered = Buffered { fd, used: 0, bytes: [0; BUFFER] };
-    // Writing into the buffer cannot fail; a Display that does has no one to tell.
-    let _ = buffered.write_fmt(text);
-    buffered.flush();
+    // Output never fails; a Display that does has no one to tell.
+    let _ = Output::new(fd).write_fmt(text);
 }
 
 /// Prints to the standard output.

@@ -18,10 +18,11 @@
 //!
 //! There is no heap: programs use the stack, `static`s and [`sys::mmap`].
 //!
-//! [`errno`], [`status`] and [`dirent`] are plain data and also build for the host, where their tests run
+//! [`counters`], [`dirent`], [`errno`] and [`status`] are plain data and also build for the host, where their tests run
 //! (`cargo test --package user --lib`).
 #![no_std]
 
+pub mod counters;
 pub mod dirent;
 pub mod errno;
 pub mod status;

@@ -48,10 +48,15 @@ impl<'a> Argv<'a> {
         Some(argv)
     }
 
+    /// The pointers.
+    pub fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+
     /// Replaces this process's program by the one in the file `path`, with an empty environment. Returns only on failure.
     pub fn exec(&self, path: &CStr) -> Errno {
         let empty = [core::ptr::null()];
         // SAFETY: both vectors end with null and their strings live as long as `self`.
-        unsafe { sys::execve(path, self.pointers.as_ptr(), empty.as_ptr()) }
+        unsafe { sys::execve(path, self.as_ptr(), empty.as_ptr()) }
     }
 }

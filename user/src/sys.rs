@@ -82,16 +82,6 @@ pub fn getdents64(fd: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
     unsafe { call(linux::__NR_getdents64, [fd as usize, buffer.as_mut_ptr().expose_provenance(), buffer.len()]) }
 }
 
-/// The state of the file `path`.
-pub fn stat(path: &CStr) -> Result<linux::stat, Errno> {
-    let mut stat = MaybeUninit::<linux::stat>::uninit();
-    let args = [AT_FDCWD as usize, path.as_ptr().expose_provenance(), stat.as_mut_ptr().expose_provenance(), 0];
-    // SAFETY: reads `path`, writes `stat`.
-    unsafe { call(linux::__NR_newfstatat, args) }?;
-    // SAFETY: the kernel filled it.
-    Ok(unsafe { stat.assume_init() })
-}
-
 /// Ends this process.
 pub fn exit_group(code: i32) -> ! {
     loop {
@@ -104,6 +94,12 @@ pub fn exit_group(code: i32) -> ! {
 pub fn getpid() -> i32 {
     // SAFETY: touches no memory.
     unsafe { raw(linux::__NR_getpid, [0; 6]) as i32 }
+}
+
+/// The identifier of this process's parent.
+pub fn getppid() -> i32 {
+    // SAFETY: touches no memory.
+    unsafe { raw(linux::__NR_getppid, [0; 6]) as i32 }
 }
 
 /// Copies this process; gives the copy's identifier to the parent and 0 to the copy.

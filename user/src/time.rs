@@ -7,6 +7,8 @@ use core::arch::asm;
 pub const SECOND: u64 = 1_000_000_000;
 /// Nanoseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
+/// Nanoseconds in a microsecond.
+pub const MICROSECOND: u64 = 1_000;
 
 /// The virtual counter, in ticks of [`frequency`]: time without a system call.
 pub fn counter() -> u64 {
