@@ -24,15 +24,12 @@ impl Counters {
     pub fn read() -> Result<Counters, crate::Errno> {
         let fd = crate::sys::open(c"/proc/counters")?;
         let mut counters = Counters { text: [0; 4096], used: 0 };
-        let end = loop {
+        loop {
             match crate::sys::read(fd, &mut counters.text[counters.used..]) {
-                Ok(0) => break Ok(()),
-                Ok(more) => counters.used += more,
-                Err(errno) => break Err(errno),
+                Ok(more @ 1..) => counters.used += more,
+                end => return crate::sys::close(fd).and(end.map(|_| counters)),
             }
-        };
-        crate::sys::close(fd)?;
-        end.map(|()| counters)
+        }
     }
 
     /// The rows, in the kernel's order.

@@ -28,6 +28,22 @@ pub fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
+/// Calls `each` with every entry of the directory `path`.
+///
+/// # Errors
+/// What opening or reading it fails with.
+#[cfg(target_os = "none")]
+pub fn list(path: &CStr, mut each: impl FnMut(Entry<'_>)) -> Result<(), crate::Errno> {
+    let directory = crate::sys::open(path)?;
+    let mut buffer = [0; 1024];
+    loop {
+        match crate::sys::getdents64(directory, &mut buffer) {
+            Ok(used @ 1..) => entries(&buffer[..used]).for_each(&mut each),
+            end => return crate::sys::close(directory).and(end.map(drop)),
+        }
+    }
+}
+
 fn field<const N: usize>(entry: &[u8], offset: usize) -> Option<[u8; N]> {
     entry.get(offset..)?.first_chunk().copied()
 }

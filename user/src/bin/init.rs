@@ -5,7 +5,7 @@
 #![no_main]
 
 use core::ffi::CStr;
-use user::{Args, Status, eprintln, println, process};
+use user::{Args, Status, counters::Counters, eprintln, println, process};
 
 user::entry!(main);
 
@@ -38,6 +38,11 @@ macro_rules! string {
 
 suite! {
     hello from init;
+    registers;
+    preempt;
+    sleepers;
+    forktree;
+    badcalls;
     crash all;
 }
 
@@ -50,11 +55,31 @@ fn main(_args: Args) -> i32 {
 
     println!("-- summary");
     for (program, status) in SUITE.iter().zip(&results) {
-        println!("{:<24}{status}", program.line);
+        println!("{:<20}{status}", program.line);
     }
     let failed = results.iter().filter(|status| !status.success()).count();
     println!("{} programs, {failed} failed", SUITE.len());
+    match Counters::read() {
+        Ok(counters) => print_counters(&counters),
+        Err(errno) => eprintln!("init: this kernel has no /proc/counters: {errno}"),
+    }
     i32::from(failed != 0)
+}
+
+/// The exceptions by vector slot and cause (rows `el0_sync.svc64`, `el0_irq`), then all else.
+fn print_counters(counters: &Counters) {
+    let exception = |name: &str| name.starts_with("el0_") || name.starts_with("el1");
+    println!("-- exceptions taken");
+    let mut last = "";
+    for (name, count) in counters.rows().filter(|row| exception(row.0)) {
+        let (slot, cause) = name.split_once('.').unwrap_or((name, ""));
+        println!("{:<14}{cause:<24}{count:>10}", if slot == last { "" } else { slot });
+        last = slot;
+    }
+    println!("-- the machine");
+    for (name, count) in counters.rows().filter(|row| !exception(row.0)) {
+        println!("{name:<38}{count:>10}");
+    }
 }
 
 fn run(program: &Program) -> Status {

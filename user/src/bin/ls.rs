@@ -4,7 +4,7 @@
 
 use core::ffi::CStr;
 use linux_raw_sys::general::DT_DIR;
-use user::{Args, Errno, dirent, eprintln, println, sys};
+use user::{Args, dirent, eprintln, println};
 
 user::entry!(main);
 
@@ -17,26 +17,12 @@ fn main(mut args: Args) -> i32 {
 }
 
 fn list(path: &CStr) -> i32 {
-    match print_names(path) {
-        Ok(()) => 0,
-        Err(errno) => {
-            eprintln!("ls: {path:?}: {errno}");
-            1
-        }
+    let listed = dirent::list(path, |entry| {
+        let slash = if u32::from(entry.kind) == DT_DIR { "/" } else { "" };
+        println!("{}{slash}", entry.name.to_str().unwrap_or("?"));
+    });
+    if let Err(errno) = listed {
+        eprintln!("ls: {path:?}: {errno}");
     }
-}
-
-fn print_names(path: &CStr) -> Result<(), Errno> {
-    let directory = sys::open(path)?;
-    let mut buffer = [0; 1024];
-    loop {
-        let used = sys::getdents64(directory, &mut buffer)?;
-        if used == 0 {
-            return sys::close(directory);
-        }
-        for entry in dirent::entries(&buffer[..used]) {
-            let slash = if u32::from(entry.kind) == DT_DIR { "/" } else { "" };
-            println!("{}{slash}", entry.name.to_str().unwrap_or("?"));
-        }
-    }
+    listed.is_err().into()
 }

@@ -14,21 +14,22 @@ const SPACING: u64 = 10 * time::MILLISECOND;
 /// On a loaded host a child may start, or end, too late to keep the order: then all try again, twice as far apart.
 const ATTEMPTS: u32 = 4;
 
-const EARLY: i32 = 1;
+/// Woke early, or could not sleep.
+const FAILED: i32 = 1;
 const LATE_START: i32 = 2;
 
 enum Outcome {
     InOrder,
     OutOfOrder,
-    Early,
+    Failed,
 }
 
 fn main(_args: Args) -> i32 {
     for attempt in 0..ATTEMPTS {
         match sleep_all(SPACING << attempt).expect("children can be started and waited for") {
             Outcome::InOrder => return 0,
-            Outcome::Early => return 1,
-            Outcome::OutOfOrder => eprintln!("sleepers: woke out of order"),
+            Outcome::Failed => return 1,
+            Outcome::OutOfOrder => eprintln!("sleepers: ended out of order, or started late"),
         }
     }
     1
@@ -38,13 +39,13 @@ fn sleep_all(spacing: u64) -> Result<Outcome, Errno> {
     let begin = time::now();
     let mut children = [0; PLACES.len()];
     for place in PLACES {
-        children[place as usize] = process::spawn(|| sleep_until(begin + (place + 1) * spacing, place))?;
+        children[place as usize] = process::spawn(|| sleep_until(begin + (place + 2) * spacing, place))?;
     }
     let mut outcome = Outcome::InOrder;
     for child in children {
         let (pid, status) = sys::wait4(-1, 0)?;
         match status {
-            Status::Exited(code) if i32::from(code) == EARLY => outcome = Outcome::Early,
+            Status::Exited(code) if i32::from(code) == FAILED => outcome = Outcome::Failed,
             Status::Exited(0) if pid == child => {}
             _ if matches!(outcome, Outcome::InOrder) => outcome = Outcome::OutOfOrder,
             _ => {}
@@ -64,10 +65,16 @@ fn sleep_until(deadline: u64, place: u64) -> i32 {
         1 => ("clock_nanosleep", sys::clock_nanosleep(0, deadline - now)),
         _ => ("clock_nanosleep until", sys::clock_nanosleep(TIMER_ABSTIME, deadline)),
     };
-    let late = time::now() as i64 - deadline as i64;
-    println!("sleepers: {place} by {way}: {slept:?}, {} us after its time", late / time::MICROSECOND as i64);
+    let woke = time::now();
     match slept {
-        Ok(()) if late >= 0 => 0,
-        _ => EARLY,
+        Err(errno) => eprintln!("sleepers: {place} by {way}: {errno}"),
+        Ok(()) if woke < deadline => {
+            eprintln!("sleepers: {place} by {way}: woke {} ns early", deadline - woke);
+        }
+        Ok(()) => {
+            println!("sleepers: {place} by {way}: woke {} us after its time", (woke - deadline) / time::MICROSECOND);
+            return 0;
+        }
     }
+    FAILED
 }
