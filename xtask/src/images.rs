@@ -108,7 +108,8 @@ fn archive(programs: &BTreeMap<String, PathBuf>, more: Option<(&str, &[u8])>) ->
         archive.append_data(&mut header, path, bytes).with_context(|| format!("{path} does not fit into the archive"))
     };
     for (name, path) in programs {
-        append(&format!("bin/{name}"), &read(path)?)?;
+        let program = elf::strip(&read(path)?).with_context(|| format!("{} is no program", path.display()))?;
+        append(&format!("bin/{name}"), &program)?;
     }
     if let Some((path, bytes)) = more {
         append(path, bytes)?;
@@ -131,7 +132,7 @@ mod tests {
         let programs: BTreeMap<_, _> = ["hello", "init"]
             .map(|name| {
                 let path = folder.path().join(name);
-                fs::write(&path, format!("I am {name}")).unwrap();
+                fs::write(&path, elf::tests::elf(2, 183, &[(1, 0x1000, name.as_bytes())])).unwrap();
                 (name.to_string(), path)
             })
             .into();
@@ -143,11 +144,12 @@ mod tests {
             let mut entry = entry.unwrap();
             let header = entry.header();
             assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.gid().unwrap()), (0, 0, 0));
-            let mut content = String::new();
-            entry.read_to_string(&mut content).unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
             (entry.path().unwrap().display().to_string(), content)
         });
-        let expected = [("bin/hello", "I am hello"), ("bin/init", "I am init"), ("exec/a b", "mine")];
-        assert!(files.eq(expected.map(|(path, content)| (path.to_string(), content.to_string()))));
+        let content = |name: &str| fs::read(&programs[name]).unwrap();
+        let expected = [("bin/hello", content("hello")), ("bin/init", content("init")), ("exec/a b", b"mine".to_vec())];
+        assert!(files.eq(expected.map(|(path, content)| (path.to_string(), content))));
     }
 }
