@@ -23,6 +23,7 @@ pub mod gdb;
 pub mod images;
 pub mod machine;
 pub mod mutants;
+pub mod process;
 pub mod setup;
 pub mod symbols;
 pub mod test;
