@@ -27,6 +27,10 @@ unsafe extern "C" {
     static _entry_text_end: u8;
 }
 
+/// Positions in each group of four slots.
+const SYNC: u8 = 0;
+const ERROR: u8 = 3;
+
 /// How many reports have been begun: a report that fails is followed by a shorter one, and that by none.
 static REPORTS: AtomicU32 = AtomicU32::new(0);
 
@@ -37,11 +41,12 @@ pub fn exception(what: &str, slot: Slot, regs: &mut PtRegs, esr: Esr, far: u64) 
         regs.sp = read_sp_el0();
     }
     let mut cause = String::<192>::new();
-    // What does not fit is cut.
-    let _ = if what.is_empty() {
-        write!(cause, "{}", esr.sentence(Some(far)))
-    } else {
-        write!(cause, "{what}: {}", esr.sentence(Some(far)))
+    // What does not fit is cut. Interrupts leave ESR as it was.
+    let has_syndrome = matches!(slot as u8 % 4, SYNC | ERROR);
+    let _ = match (what, has_syndrome) {
+        ("", _) => write!(cause, "{}", esr.sentence(Some(far))),
+        (what, true) => write!(cause, "{what}: {}", esr.sentence(Some(far))),
+        (what, false) => write!(cause, "{what}"),
     };
     stop(&cause, Some(slot), regs, esr, far)
 }
