@@ -1,10 +1,10 @@
 //! Exceptions from EL1: from the kernel itself.
 
 use super::{read_esr, read_far, report, unmask};
-use crate::percpu::{count, this_cpu};
-use crate::sched;
 #[cfg(feature = "ktest")]
 use crate::ktest;
+use crate::percpu::{count, this_cpu};
+use crate::sched;
 use crate::{irq, uaccess};
 use core::arch::asm;
 use trap::esr::{Ec, Esr};

@@ -95,7 +95,8 @@ pub fn load(path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<(AddressSpace,
 
 fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
     let malformed = Error::Format("its ELF headers are malformed");
-    let file = ElfBytes::<LittleEndian>::minimal_parse(data).map_err(|_| Error::Format("it is not a little-endian ELF file"))?;
+    let file = ElfBytes::<LittleEndian>::minimal_parse(data)
+        .map_err(|_| Error::Format("it is not a little-endian ELF file"))?;
     if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_AARCH64 {
         return Err(Error::Format("it is not for 64-bit AArch64"));
     }
@@ -174,7 +175,13 @@ impl Stack<'_> {
 
 /// The stack of a new program (AArch64 ELF ABI, "Process initialization"): argc, argv, envp, the auxiliary vector, and
 /// above them the strings. Returns SP.
-fn build_stack(space: &mut AddressSpace, image: &Image, path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<usize, Error> {
+fn build_stack(
+    space: &mut AddressSpace,
+    image: &Image,
+    path: &str,
+    argv: &[&[u8]],
+    envp: &[&[u8]],
+) -> Result<usize, Error> {
     let strings: usize = argv.iter().chain(envp).map(|string| string.len() + 1 + size_of::<u64>()).sum();
     if strings > ARG_MAX {
         return Err(Error::TooLong);

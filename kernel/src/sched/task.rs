@@ -155,7 +155,13 @@ unsafe impl Sync for Task {}
 
 impl Task {
     /// A task that will start at `pc` with an empty kernel stack but for `regs` at its top, which it is to return to EL0 with.
-    pub fn new(id: Id, name: &str, pc: usize, regs: &PtRegs, space: Option<AddressSpace>) -> Result<Arc<Task>, OutOfMemory> {
+    pub fn new(
+        id: Id,
+        name: &str,
+        pc: usize,
+        regs: &PtRegs,
+        space: Option<AddressSpace>,
+    ) -> Result<Arc<Task>, OutOfMemory> {
         heap::reserve()?;
         let stack = KernelStack::new()?;
         let frame = stack.range().end - size_of::<PtRegs>();

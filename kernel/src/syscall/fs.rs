@@ -188,7 +188,8 @@ pub fn writev(regs: &mut PtRegs) -> Result {
     for index in 0..count {
         let [base, length] = read_part(parts, index)?;
         check_user(base, length)?;
-        total = total.checked_add(length as usize).filter(|&total| total <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
+        total =
+            total.checked_add(length as usize).filter(|&total| total <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
     }
     let mut done = 0;
     for index in 0..count {

@@ -54,8 +54,9 @@ pub fn clone(regs: &mut PtRegs) -> Result {
         return Err(Errno::EINVAL);
     }
     let has = |flag| flags & flag != 0;
-    let child = process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
-        .map_err(|_| Errno::EAGAIN)?;
+    let child =
+        process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
+            .map_err(|_| Errno::EAGAIN)?;
     let id = child.id;
     if has(CLONE_CHILD_SETTID)
         && let Some(space) = &mut *child.space.lock()

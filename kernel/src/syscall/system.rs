@@ -14,7 +14,8 @@ const FIELD: usize = 65;
 
 /// uname(name). The release is what C libraries compare with the oldest Linux they support.
 pub fn uname(regs: &mut PtRegs) -> Result {
-    let fields = ["Linux", "ventry", "5.10.0-ventry", concat!("Ventry ", env!("CARGO_PKG_VERSION")), "aarch64", "(none)"];
+    let fields =
+        ["Linux", "ventry", "5.10.0-ventry", concat!("Ventry ", env!("CARGO_PKG_VERSION")), "aarch64", "(none)"];
     let mut name = [0u8; FIELD * 6];
     for (room, text) in name.chunks_exact_mut(FIELD).zip(fields) {
         room[..text.len()].copy_from_slice(text.as_bytes());
