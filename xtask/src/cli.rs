@@ -198,7 +198,7 @@ struct MachineArgs {
     /// More boot arguments, in one word: `tick=1000`
     #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
-    /// Exception level the kernel is entered at
+    /// Exception level the kernel is entered at; at 3 it only says that it will not go on
     #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     entry_el: u8,
     /// End the machine after this time [default: 60; none for --interactive and gdb]

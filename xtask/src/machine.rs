@@ -68,7 +68,7 @@ pub struct Config {
     pub smp: u8,
     /// Memory in MiB.
     pub mem: u32,
-    /// The exception level the kernel is entered at: 1, 2 or 3.
+    /// The exception level the kernel is entered at: 1, 2 or 3. At 3 it gets neither boot arguments nor the archive.
     pub entry_el: u8,
     /// Time by instructions, one every 2^this nanoseconds.
     pub icount: Option<u8>,
@@ -265,11 +265,32 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
-    command.arg("-kernel").arg(&images.image);
-    command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&initramfs));
-    command.args(["-append", &boot_arguments(config, init.as_deref())]);
+    if config.entry_el == 3 {
+        boot_at_el3(&mut command, images.image.to_str().context("the checkout's path is not UTF-8")?);
+    } else {
+        command.arg("-kernel").arg(&images.image);
+        command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&initramfs));
+        command.args(["-append", &boot_arguments(config, init.as_deref())]);
+    }
     command.args(&config.qemu_args);
     Ok(command)
+}
+
+/// Plays a firmware that leaves the CPU at EL3, as QEMU's own way to boot a kernel never does: the image 2 MiB into memory,
+/// the device tree, which QEMU then puts at its beginning, in x0; no boot arguments and no archive.
+fn boot_at_el3(command: &mut Command, image: &str) {
+    let firmware = [
+        // movz x0, #0x4000, lsl #16; movz x1, #0x4020, lsl #16
+        "loader,addr=0x40100000,data=0xd2a80401d2a80000,data-len=8",
+        // br x1
+        "loader,addr=0x40100008,data=0xd61f0020,data-len=4",
+        "loader,addr=0x40100000,cpu-num=0",
+    ];
+    // A comma in a file's name is doubled.
+    let kernel = format!("loader,file={},addr=0x40200000,force-raw=on", image.replace(',', ",,"));
+    for device in [&*kernel].into_iter().chain(firmware) {
+        command.args(["-device", device]);
+    }
 }
 
 /// The kernel's boot arguments ([`drivers::bootargs`]).
@@ -345,16 +366,19 @@ mod tests {
     #[test]
     fn a_machine_as_a_command_line() {
         let small = Config { gic: 2, cpu: "max".into(), mem: 64, entry_el: 2, icount: Some(4), ..hello() };
-        let small = line(&small);
+        let small = line(&Config { initramfs: Some("bad.tar".into()), ..small });
         assert_eq!(value(&small, "-M"), Some("virt,gic-version=2,virtualization=on"));
         assert_eq!((value(&small, "-cpu"), value(&small, "-m")), (Some("max"), Some("64M")));
         assert_eq!(value(&small, "-icount"), Some("shift=4,sleep=off"));
         assert_eq!(value(&small, "-kernel"), Some("/images/my Image"));
-        assert_eq!(value(&small, "-initrd"), Some("/images/initramfs.tar"));
-        let other = Config { entry_el: 3, initramfs: Some("bad.tar".into()), qemu_args: vec!["-S".into()], ..hello() };
+        assert_eq!(value(&small, "-initrd"), Some("bad.tar"));
+        let plain = line(&hello());
+        assert_eq!((value(&plain, "-icount"), value(&plain, "-initrd")), (None, Some("/images/initramfs.tar")));
+        let other = Config { entry_el: 3, qemu_args: vec!["-S".into()], ..hello() };
         let other = line(&other);
         assert_eq!(value(&other, "-M"), Some("virt,gic-version=3,secure=on"));
-        assert_eq!((value(&other, "-icount"), value(&other, "-initrd")), (None, Some("bad.tar")));
+        assert_eq!((value(&other, "-kernel"), value(&other, "-append")), (None, None));
+        assert_eq!(value(&other, "-device"), Some("loader,file=/images/my Image,addr=0x40200000,force-raw=on"));
         assert_eq!(other.last().unwrap(), "-S");
     }
 
