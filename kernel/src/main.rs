@@ -1,7 +1,28 @@
-//! EL1.
+//! The kernel: EL1, after Linux arm64.
+//!
+//! Begin with [`exception`], which tells the life of one exception. Below it, in the order of who calls whom:
+//! [`syscall`], [`process`], [`signal`] and [`irq`]; [`sched`]; [`fs`], [`mm`] and [`uaccess`]; [`percpu`], [`console`] and
+//! [`sync`]. [`boot`] starts it all.
 #![no_std]
 #![no_main]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
+
+extern crate alloc;
+
+mod boot;
+mod console;
+mod counters;
+mod exception;
+mod fs;
+mod irq;
+#[cfg(feature = "ktest")]
+mod ktest;
+mod mm;
+mod percpu;
+mod power;
+mod process;
+mod random;
+mod sched;
+mod signal;
+mod sync;
+mod syscall;
+mod uaccess;

@@ -36,7 +36,7 @@ pub struct PtRegs {
 pub const S_FRAME_SIZE: usize = size_of::<PtRegs>();
 
 const _: () = {
-    assert!(S_FRAME_SIZE == 320 && S_FRAME_SIZE % 16 == 0);
+    assert!(S_FRAME_SIZE == 320 && S_FRAME_SIZE.is_multiple_of(16));
     assert!(offset_of!(PtRegs, regs) == 0);
     assert!(offset_of!(PtRegs, sp) == 248);
     assert!(offset_of!(PtRegs, pc) == 256);
@@ -64,7 +64,7 @@ impl PtRegs {
         stackframe: [0; 2],
     };
 
-    /// Whether the exception was taken from EL0: PSTATE.M[3:2] is the exception level (Arm ARM, SPSR_EL1).
+    /// Whether the exception was taken from EL0: `PSTATE.M[3:2]` is the exception level (Arm ARM, SPSR_EL1).
     pub fn from_el0(&self) -> bool {
         self.pstate & 0b1100 == 0
     }

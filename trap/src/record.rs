@@ -43,6 +43,9 @@ impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <String<18>>::deserialize(deserializer)?;
         let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("a hexadecimal string begins with 0x"))?;
+        if digits.starts_with('+') {
+            return Err(D::Error::custom("a hexadecimal string has no sign"));
+        }
         u64::from_str_radix(digits, 16).map(Hex).map_err(D::Error::custom)
     }
 }

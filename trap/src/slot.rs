@@ -21,9 +21,13 @@ pub enum Slot {
     El0Irq,
     El0Fiq,
     El0Error,
+    #[serde(rename = "el0_32_sync")]
     El032Sync,
+    #[serde(rename = "el0_32_irq")]
     El032Irq,
+    #[serde(rename = "el0_32_fiq")]
     El032Fiq,
+    #[serde(rename = "el0_32_error")]
     El032Error,
 }
 

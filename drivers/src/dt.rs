@@ -1,0 +1,242 @@
+//! What the device tree says of the machine, read once into plain values.
+//!
+//! Addresses are physical and in bytes. Device nodes are looked for at any depth; buses are taken to map their children
+//! one to one (an empty `ranges`), as they do on the machines this runs on.
+
+use core::fmt;
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+use heapless::Vec;
+
+/// A range of physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// First byte.
+    pub base: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Region {
+    /// One past the last byte.
+    pub fn end(&self) -> u64 {
+        self.base.saturating_add(self.size)
+    }
+}
+
+/// The interrupt controller and where its registers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gic {
+    /// GICv2.
+    V2 {
+        /// Distributor.
+        gicd: Region,
+        /// CPU interface.
+        gicc: Region,
+    },
+    /// GICv3.
+    V3 {
+        /// Distributor.
+        gicd: Region,
+        /// First redistributor region.
+        gicr: Region,
+    },
+}
+
+/// How PSCI is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// By HVC: the firmware is at EL2.
+    Hvc,
+    /// By SMC: the firmware is at EL3.
+    Smc,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Machine<'a> {
+    /// RAM.
+    pub memory: Vec<Region, 8>,
+    /// Parts of RAM that are not ours (`/reserved-memory` and the reservation block).
+    pub reserved: Vec<Region, 16>,
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// PL011 registers.
+    pub uart: Region,
+    /// PL011 interrupt (INTID).
+    pub uart_irq: u32,
+    /// Frequency of the PL011's reference clock in Hz, where the tree says it.
+    pub uart_clock: Option<u32>,
+    /// Seed for random numbers, from the boot loader.
+    pub rng_seed: Option<&'a [u8]>,
+    /// EL1 virtual timer interrupt (INTID).
+    pub timer_irq: u32,
+    /// Number of CPUs.
+    pub cpus: usize,
+    /// How PSCI is called; none when the tree has no PSCI.
+    pub psci: Option<Conduit>,
+    /// The initramfs.
+    pub initrd: Option<Region>,
+    /// Boot arguments; empty when there are none.
+    pub bootargs: &'a str,
+}
+
+/// Why a device tree could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The blob is not a well-formed flattened device tree.
+    Malformed,
+    /// A node or property that the kernel needs is missing or unreadable; says which.
+    Missing(&'static str),
+    /// There are more of these than the kernel keeps.
+    TooMany(&'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Malformed => write!(f, "the device tree is not well-formed"),
+            Error::Missing(what) => write!(f, "the device tree has no usable {what}"),
+            Error::TooMany(what) => write!(f, "the device tree has too many {what}"),
+        }
+    }
+}
+
+/// Total size in bytes of the blob whose first 8 bytes are `header`; none when it is no device tree.
+pub fn total_size(header: [u8; 8]) -> Option<usize> {
+    let [m0, m1, m2, m3, size @ ..] = header;
+    (u32::from_be_bytes([m0, m1, m2, m3]) == 0xd00d_feed).then(|| u32::from_be_bytes(size) as usize)
+}
+
+impl<'a> Machine<'a> {
+    /// Reads `blob`, a whole flattened device tree.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
+        let fdt = Fdt::new(blob).map_err(|_| Error::Malformed)?;
+        let root = fdt.root();
+        let mut machine = Machine {
+            memory: Vec::new(),
+            reserved: Vec::new(),
+            gic: gic(root)?,
+            uart: Region { base: 0, size: 0 },
+            uart_irq: 0,
+            uart_clock: None,
+            rng_seed: None,
+            timer_irq: 0,
+            cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
+            psci: find(root, &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).and_then(conduit),
+            initrd: None,
+            bootargs: "",
+        };
+        for node in root.children().filter(|node| node.name_without_address() == "memory") {
+            push_regions(&mut machine.memory, node, "memory")?;
+        }
+        if machine.memory.is_empty() {
+            return Err(Error::Missing("/memory"));
+        }
+        if let Some(nodes) = root.child("reserved-memory") {
+            for node in nodes.children() {
+                push_regions(&mut machine.reserved, node, "reserved-memory")?;
+            }
+        }
+        for entry in fdt.memory_reservations() {
+            let region = Region { base: entry.address(), size: entry.size() };
+            machine.reserved.push(region).map_err(|_| Error::TooMany("memory reservations"))?;
+        }
+
+        let uart = console(fdt).or_else(|| find(root, &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))?;
+        machine.uart = region(uart, 0).ok_or(Error::Missing("PL011 reg"))?;
+        machine.uart_irq = interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?;
+        machine.uart_clock = clock(root, uart);
+        let timer = find(root, &["arm,armv8-timer"]).ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
+        // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
+        machine.timer_irq = interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?;
+
+        if let Some(chosen) = root.child("chosen") {
+            if let (Some(start), Some(end)) = (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end")) {
+                machine.initrd = end.checked_sub(start).map(|size| Region { base: start, size });
+            }
+            machine.rng_seed = chosen.property("rng-seed").and_then(|seed| seed.value_as().ok());
+            if let Some(property) = chosen.property("bootargs") {
+                machine.bootargs = property.value_as().map_err(|_| Error::Missing("bootargs (it is not UTF-8)"))?;
+            }
+        }
+        Ok(machine)
+    }
+}
+
+/// The PL011 that `/chosen/stdout-path` names, if it names one.
+fn console(fdt: Fdt<'_>) -> Option<FdtNode<'_>> {
+    let path: &str = fdt.root().child("chosen")?.property("stdout-path")?.value_as().ok()?;
+    let node = fdt.find_node(path.split(':').next()?)?;
+    is_compatible(node, &["arm,pl011"]).then_some(node)
+}
+
+fn gic(root: FdtNode<'_>) -> Result<Gic, Error> {
+    let missing = Error::Missing("interrupt controller registers");
+    if let Some(node) = find(root, &["arm,gic-v3"]) {
+        let (gicd, gicr) = region(node, 0).zip(region(node, 1)).ok_or(missing)?;
+        return Ok(Gic::V3 { gicd, gicr });
+    }
+    let node = find(root, &["arm,cortex-a15-gic", "arm,gic-400"]).ok_or(Error::Missing("GICv2 or GICv3"))?;
+    let (gicd, gicc) = region(node, 0).zip(region(node, 1)).ok_or(missing)?;
+    Ok(Gic::V2 { gicd, gicc })
+}
+
+fn conduit(psci: FdtNode<'_>) -> Option<Conduit> {
+    match psci.property("method")?.value_as().ok()? {
+        "hvc" => Some(Conduit::Hvc),
+        "smc" => Some(Conduit::Smc),
+        _ => None,
+    }
+}
+
+/// The frequency of the first clock that `node` refers to, when that is a fixed one.
+fn clock(root: FdtNode<'_>, node: FdtNode<'_>) -> Option<u32> {
+    let handle = node.property("clocks")?.value().first_chunk().copied().map(u32::from_be_bytes)?;
+    let clock = root.children().find(|child| number(*child, "phandle") == Some(handle.into()))?;
+    number(clock, "clock-frequency")?.try_into().ok()
+}
+
+fn is_compatible(node: FdtNode<'_>, names: &[&str]) -> bool {
+    node.compatible().is_some_and(|mut list| list.any(|name| names.contains(&name)))
+}
+
+/// The first node below `node` that is compatible with one of `names`.
+fn find<'a>(node: FdtNode<'a>, names: &[&str]) -> Option<FdtNode<'a>> {
+    node.children().find_map(|child| if is_compatible(child, names) { Some(child) } else { find(child, names) })
+}
+
+fn regions(node: FdtNode<'_>) -> impl Iterator<Item = Region> {
+    let list = node.reg().ok().flatten();
+    list.into_iter().flatten().filter_map(|reg| Some(Region { base: reg.address().ok()?, size: reg.size().ok()? }))
+}
+
+fn region(node: FdtNode<'_>, index: usize) -> Option<Region> {
+    regions(node).nth(index)
+}
+
+fn push_regions<const N: usize>(list: &mut Vec<Region, N>, node: FdtNode<'_>, what: &'static str) -> Result<(), Error> {
+    regions(node).filter(|region| region.size != 0).try_for_each(|region| list.push(region).map_err(|_| Error::TooMany(what)))
+}
+
+/// The INTID of the `index`th interrupt of `node`: <kind number flags>, kind 0 an SPI (from 32), 1 a PPI (from 16).
+fn interrupt(node: FdtNode<'_>, index: usize) -> Option<u32> {
+    let property = node.property("interrupts")?;
+    let mut cells = property.value().chunks_exact(4).map(|cell| u32::from_be_bytes(cell.try_into().expect("4 bytes")));
+    let kind = cells.nth(index * 3)?;
+    let number = cells.next()?;
+    match kind {
+        0 => number.checked_add(32),
+        1 => number.checked_add(16),
+        _ => None,
+    }
+}
+
+/// A number of one or two cells.
+fn number(node: FdtNode<'_>, name: &str) -> Option<u64> {
+    match *node.property(name)?.value() {
+        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
+}

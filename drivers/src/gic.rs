@@ -1,0 +1,160 @@
+//! The interrupt controller: one small trait over `arm-gic`, for GICv2 and GICv3 (Arm IHI 0048 and IHI 0069).
+//!
+//! `arm-gic` 0.10 is right on GICv3. On GICv2 three things are mended here: setting a priority cleared those of the three
+//! neighbours; SPIs had no target, so with more than one CPU none arrived; an acknowledged SGI carries its source CPU above
+//! bit 9, which must go back with the end of interrupt but is not part of the number.
+
+use arm_gic::gicv2::registers::{Gicc, Gicd as GicdV2};
+use arm_gic::gicv2::{GicV2, SgiTarget as SgiTargetV2, SgiTargetListFilter};
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
+use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use core::ptr::NonNull;
+
+/// The priority every interrupt gets: one level, so none preempts another (IHI 0069, "Priority drop").
+const PRIORITY: u8 = 0x80;
+
+/// The first of the special INTIDs 1020..1023: "nothing to acknowledge".
+const SPECIAL: u32 = 1020;
+
+/// An acknowledged interrupt; give it back to [`InterruptController::end`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged(IntId);
+
+impl Acknowledged {
+    /// The INTID.
+    pub fn number(self) -> u32 {
+        self.0.raw_value() & 0x3ff
+    }
+}
+
+/// What the kernel asks of an interrupt controller. Interrupts are given by INTID.
+pub trait InterruptController: Send {
+    /// Enables a level-sensitive interrupt, routed to the calling CPU, whose number is `cpu`.
+    fn enable(&mut self, irq: u32, cpu: usize);
+    /// Takes the highest-priority pending interrupt; none when it was spurious.
+    fn acknowledge(&mut self) -> Option<Acknowledged>;
+    /// Ends an interrupt: priority drop and deactivation in one (EOImode 0).
+    fn end(&mut self, irq: Acknowledged);
+    /// Raises software-generated interrupt `sgi` (0..16) on the calling CPU.
+    fn send_sgi_to_self(&mut self, sgi: u32);
+}
+
+fn regular(irq: IntId) -> Option<Acknowledged> {
+    let irq = Acknowledged(irq);
+    (irq.number() < SPECIAL).then_some(irq)
+}
+
+fn intid(irq: u32) -> IntId {
+    match irq {
+        0..16 => IntId::sgi(irq),
+        16..32 => IntId::ppi(irq - 16),
+        _ => IntId::spi(irq - 32),
+    }
+}
+
+/// GICv2.
+pub struct V2 {
+    gic: GicV2<'static>,
+    gicd: *mut u8,
+}
+
+// SAFETY: the pointer is to a device that any CPU may use; `&mut self` orders the accesses.
+unsafe impl Send for V2 {}
+
+/// GICD_IPRIORITYR and GICD_ITARGETSR: one byte an interrupt, byte-accessible.
+const GICD_IPRIORITYR: usize = 0x400;
+const GICD_ITARGETSR: usize = 0x800;
+
+impl V2 {
+    /// Sets up the distributor and the calling CPU's interface.
+    ///
+    /// # Safety
+    /// The pointers are to the distributor and CPU interface registers, mapped as Device memory, used by nothing else.
+    pub unsafe fn new(gicd: *mut u8, gicc: *mut u8) -> Self {
+        // SAFETY: as promised by the caller.
+        let mut gic = unsafe { GicV2::new(gicd.cast::<GicdV2>(), gicc.cast::<Gicc>()) };
+        gic.setup();
+        V2 { gic, gicd }
+    }
+
+    fn write_byte(&mut self, register: usize, irq: u32, value: u8) {
+        // SAFETY: both arrays hold a byte for each of the 1020 interrupts, inside the 4 KiB of the distributor.
+        unsafe { self.gicd.add(register + irq as usize).write_volatile(value) }
+    }
+}
+
+impl InterruptController for V2 {
+    fn enable(&mut self, irq: u32, cpu: usize) {
+        self.write_byte(GICD_IPRIORITYR, irq, PRIORITY);
+        if irq >= 32 {
+            self.write_byte(GICD_ITARGETSR, irq, 1 << cpu);
+        }
+        if irq >= 16 {
+            self.gic.set_trigger(intid(irq), Trigger::Level);
+        }
+        self.gic.enable_interrupt(intid(irq), true).expect("the GICv2 implements this interrupt");
+    }
+
+    fn acknowledge(&mut self) -> Option<Acknowledged> {
+        self.gic.get_and_acknowledge_interrupt(InterruptGroup::Group0).and_then(regular)
+    }
+
+    fn end(&mut self, irq: Acknowledged) {
+        self.gic.end_interrupt(irq.0, InterruptGroup::Group0);
+    }
+
+    fn send_sgi_to_self(&mut self, sgi: u32) {
+        let target = SgiTargetV2::List { target_list_filter: SgiTargetListFilter::ForwardSelfOnly, target_list: 0 };
+        self.gic.send_sgi(IntId::sgi(sgi), target);
+    }
+}
+
+/// GICv3, through the system-register CPU interface.
+pub struct V3 {
+    gic: GicV3<'static>,
+    /// The calling CPU's affinity.
+    mpidr: u64,
+}
+
+impl V3 {
+    /// Sets up the distributor, the redistributors of `cpus` CPUs and the calling CPU's interface. The calling CPU is
+    /// number 0, `mpidr` its MPIDR_EL1.
+    ///
+    /// # Safety
+    /// The pointers are to the distributor and first redistributor registers, mapped as Device memory, used by nothing else.
+    pub unsafe fn new(gicd: NonNull<u8>, gicr: NonNull<u8>, cpus: usize, mpidr: u64) -> Self {
+        // SAFETY: as promised by the caller.
+        let mut gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd.cast::<Gicd>()), gicr.cast::<GicrSgi>(), cpus) }
+            .expect("the redistributors are of a known version");
+        gic.setup(0);
+        GicCpuInterface::set_priority_mask(0xff);
+        V3 { gic, mpidr }
+    }
+}
+
+impl InterruptController for V3 {
+    fn enable(&mut self, irq: u32, cpu: usize) {
+        let (id, implemented) = (intid(irq), "the GICv3 implements this interrupt");
+        self.gic.set_interrupt_priority(id, Some(cpu), PRIORITY).expect(implemented);
+        self.gic.set_group(id, Some(cpu), Group::Group1NS).expect(implemented);
+        if irq >= 16 {
+            self.gic.set_trigger(id, Some(cpu), Trigger::Level).expect(implemented);
+        }
+        self.gic.enable_interrupt(id, Some(cpu), true).expect(implemented);
+    }
+
+    fn acknowledge(&mut self) -> Option<Acknowledged> {
+        GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1).and_then(regular)
+    }
+
+    fn end(&mut self, irq: Acknowledged) {
+        GicCpuInterface::end_interrupt(irq.0, InterruptGroup::Group1);
+    }
+
+    fn send_sgi_to_self(&mut self, sgi: u32) {
+        let [target, affinity1, affinity2, _, affinity3, ..] = self.mpidr.to_le_bytes();
+        let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (target & 0xf) };
+        GicCpuInterface::send_sgi(IntId::sgi(sgi), target, SgiTargetGroup::CurrentGroup1).expect("an SGI is below 16");
+    }
+}

@@ -1,0 +1,7 @@
+//! Links the kernel by its memory map.
+
+fn main() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../linker/kernel.ld");
+    println!("cargo:rerun-if-changed={script}");
+    println!("cargo:rustc-link-arg-bins=-T{script}");
+}

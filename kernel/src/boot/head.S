@@ -1,0 +1,200 @@
+// The first instructions: from whatever the boot loader left to Rust at its linked address.
+//
+// Entered by the arm64 boot protocol (Linux Documentation/arch/arm64/booting.rst): MMU off, x0 = physical address of the
+// device tree, at EL2 or EL1. An entry at EL3 is taken down too, so that the kernel can say why it will not go on.
+
+    .section .head.text, "ax"
+    .global _start
+_start:
+    // The 64-byte Image header; QEMU, boards and hypervisors load by it.
+    b       boot                        // code0
+    .long   0                           // code1
+    .quad   0                           // text_offset
+    .quad   _image_size                 // image_size, .bss included
+    .quad   0b1010                      // flags: little-endian, 4 KiB pages, anywhere in memory
+    .quad   0, 0, 0
+    .ascii  "ARM\x64"
+    .long   0
+
+// Live: x0 = device tree. From here to `enter_el1` x19 = exception level at entry, x20 = device tree.
+boot:
+    msr     daifset, #0xf
+    mov     x20, x0
+    mrs     x19, CurrentEL
+    lsr     x19, x19, #2
+    adr     x1, enter_el1
+    cmp     x19, #2
+    b.lo    enter_el1
+    b.eq    from_el2
+
+    // EL3, secure: to EL2 if there is one, else to EL1, non-secure and in AArch64.
+    mov     x0, #{SCR_EL3}
+    msr     scr_el3, x0
+    msr     cptr_el3, xzr
+    mrs     x2, id_aa64pfr0_el1
+    ubfx    x2, x2, #8, #4              // ID_AA64PFR0_EL1.EL2
+    mov     x3, #{SPSR_EL1H}
+    cbz     x2, 1f
+    adr     x1, from_el2
+    mov     x3, #{SPSR_EL2H}
+1:  msr     elr_el3, x1
+    msr     spsr_el3, x3
+    msr     sctlr_el1, xzr
+    eret
+    dsb     nsh
+    isb
+
+from_el2:
+    // EL1 in AArch64, its counters and timers untrapped, the virtual counter equal to the physical one; no other traps.
+    mov     x0, #{HCR_EL2_RW}
+    msr     hcr_el2, x0
+    mov     x0, #{CNTHCTL_EL2}
+    msr     cnthctl_el2, x0
+    msr     cntvoff_el2, xzr
+    mov     x0, #{CPTR_EL2_RES1}
+    msr     cptr_el2, x0
+    msr     hstr_el2, xzr
+    mrs     x0, pmcr_el0
+    ubfx    x0, x0, #11, #5             // MDCR_EL2.HPMN = PMCR_EL0.N: every event counter is EL1's
+    msr     mdcr_el2, x0
+    mrs     x0, midr_el1
+    msr     vpidr_el2, x0
+    mrs     x0, mpidr_el1
+    msr     vmpidr_el2, x0
+    msr     vttbr_el2, xzr
+    mrs     x0, id_aa64pfr0_el1
+    ubfx    x0, x0, #24, #4             // ID_AA64PFR0_EL1.GIC: system registers for the GIC
+    cbz     x0, 2f
+    mrs     x0, S3_4_C12_C9_5           // ICC_SRE_EL2
+    mov     x1, #0b1001                 // SRE, Enable (for EL1)
+    orr     x0, x0, x1
+    msr     S3_4_C12_C9_5, x0
+    isb
+    msr     S3_4_C12_C11_0, xzr         // ICH_HCR_EL2
+2:  mrs     x0, id_aa64mmfr0_el1
+    ubfx    x0, x0, #56, #4             // ID_AA64MMFR0_EL1.FGT: no fine-grained traps
+    cbz     x0, 3f
+    msr     S3_4_C1_C1_4, xzr           // HFGRTR_EL2
+    msr     S3_4_C1_C1_5, xzr           // HFGWTR_EL2
+    msr     S3_4_C1_C1_6, xzr           // HFGITR_EL2
+    msr     S3_4_C3_C1_4, xzr           // HDFGRTR_EL2
+    msr     S3_4_C3_C1_5, xzr           // HDFGWTR_EL2
+3:  adr     x0, enter_el1
+    msr     elr_el2, x0
+    mov     x0, #{SPSR_EL1H}
+    msr     spsr_el2, x0
+    ldr     x0, =({SCTLR_OFF})
+    msr     sctlr_el1, x0
+    eret
+    dsb     nsh
+    isb
+
+// EL1h, DAIF masked, MMU off. Live: x19, x20.
+enter_el1:
+    // Zero .bss, which holds the tables built below. Written with the MMU off, so past the caches: drop any line that
+    // the loader's accesses left there, or it would hide the zeroes later.
+    adrp    x0, _bss
+    adrp    x1, _end
+    mov     x2, x0
+1:  stp     xzr, xzr, [x2], #16
+    cmp     x2, x1
+    b.lo    1b
+
+    // Early tables, level 1 and 2 (39-bit addresses): the image in 2 MiB blocks at its linked address, and the block that
+    // holds this code at its own address, for the moment when the MMU goes on. Both go when mm::init builds the real ones.
+    adrp    x21, _text                  // where the image was loaded
+    adrp    x3, early_high
+    add     x3, x3, :lo12:early_high
+    add     x4, x3, #4096               // its level-2 table
+    orr     x5, x4, #0b11
+    ldr     x6, =_text                   // its linked address
+    ubfx    x6, x6, #30, #9
+    str     x5, [x3, x6, lsl #3]
+    mov     x5, #{BLOCK}
+    orr     x5, x5, x21
+    mov     x6, x4
+    sub     x7, x1, x21                 // the image's size
+2:  str     x5, [x6], #8
+    add     x5, x5, #0x200000
+    subs    x7, x7, #0x200000
+    b.hi    2b
+    adrp    x8, early_low
+    add     x8, x8, :lo12:early_low
+    add     x9, x8, #4096
+    orr     x5, x9, #0b11
+    ubfx    x6, x21, #30, #9
+    str     x5, [x8, x6, lsl #3]
+    mov     x5, #{BLOCK}
+    orr     x5, x5, x21
+    ubfx    x6, x21, #21, #9
+    str     x5, [x9, x6, lsl #3]
+
+    dsb     sy
+    mrs     x5, ctr_el0
+    ubfx    x5, x5, #16, #4             // CTR_EL0.DminLine: log2 of words
+    mov     x6, #4
+    lsl     x5, x6, x5
+3:  dc      ivac, x0
+    add     x0, x0, x5
+    cmp     x0, x1
+    b.lo    3b
+
+    ldr     x0, =({MAIR})
+    msr     mair_el1, x0
+    ldr     x0, =({TCR})
+    mrs     x5, id_aa64mmfr0_el1
+    and     x5, x5, #0xf                // PARange; the tables hold 48 bits
+    mov     x6, #0b101
+    cmp     x5, x6
+    csel    x5, x5, x6, lo
+    bfi     x0, x5, #32, #3             // TCR_EL1.IPS
+    msr     tcr_el1, x0
+    msr     ttbr0_el1, x8
+    msr     ttbr1_el1, x3
+    tlbi    vmalle1
+    ic      iallu
+    dsb     nsh
+    isb
+    ldr     x0, =({SCTLR})
+    msr     sctlr_el1, x0
+    isb
+    ldr     x0, =running_high
+    br      x0
+
+// MMU on, at the linked address. Live: x19, x20, x21.
+running_high:
+    ldr     x0, =vectors
+    msr     vbar_el1, x0
+    ldr     x0, =boot_cpu
+    msr     tpidr_el1, x0
+    msr     sp_el0, xzr                 // no current task
+    msr     tpidr_el0, xzr
+    msr     tpidrro_el0, xzr
+    msr     contextidr_el1, xzr
+    msr     mdscr_el1, xzr
+    isb
+    ldr     x0, =boot_stack + {THREAD_SIZE}
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x20
+    mov     x1, x21
+    mov     x2, x19
+    bl      {start}
+    brk     #0xdead
+
+    .ltorg
+
+    .section .bss.early, "aw", %nobits
+    .balign 4096
+early_high:
+    .skip   8192
+early_low:
+    .skip   8192
+
+    .section .bss.boot_stack, "aw", %nobits
+    // Aligned as every kernel stack, so that kernel_ventry's check works from the start.
+    .balign 2 * {THREAD_SIZE}
+    .global boot_stack
+boot_stack:
+    .skip   {THREAD_SIZE}

@@ -1,0 +1,300 @@
+//! From the first instruction to the first program.
+
+use crate::exception::report;
+use crate::mm::kernel_map::{self, MAIR};
+use crate::mm::stacks::{KernelStack, THREAD_SIZE};
+use crate::mm::{self, USER_VA_BITS};
+use crate::percpu::this_cpu;
+use crate::process;
+use crate::sched::{self, task::Task};
+use crate::{console, fs, irq, power, random};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::arch::{asm, global_asm};
+use core::ptr::{NonNull, addr_of};
+use core::sync::atomic::Ordering::Relaxed;
+use drivers::bootargs::{self, Word};
+use drivers::dt::{self, Machine, Region};
+use log::LevelFilter;
+use trap::frame::PtRegs;
+
+/// SCR_EL3: the lower levels non-secure (NS, bit 0) and in AArch64 (RW), HVC enabled (HCE); bits 4 and 5 are RES1.
+const SCR_EL3: u64 = 1 << 10 | 1 << 8 | 0b11 << 4 | 1;
+/// HCR_EL2.RW: EL1 is in AArch64.
+const HCR_EL2_RW: u64 = 1 << 31;
+/// CNTHCTL_EL2: EL1PCTEN and EL1PCEN, the physical counter and timer are not trapped.
+const CNTHCTL_EL2: u64 = 0b11;
+/// CPTR_EL2: its RES1 bits; nothing is trapped.
+const CPTR_EL2_RES1: u64 = 0x33ff;
+/// DAIF masked, EL1h.
+const SPSR_EL1H: u64 = 0xf << 6 | 0b0101;
+/// DAIF masked, EL2h.
+const SPSR_EL2H: u64 = 0xf << 6 | 0b1001;
+/// SCTLR_EL1 with everything off: the bits that are RES1 in Armv8.0.
+const SCTLR_OFF: u64 = 0x30d0_0800;
+/// SCTLR_EL1 of the running kernel: MMU, caches, SP alignment checks at both levels (M, C, I, SA, SA0); at EL0 DC ZVA,
+/// CTR_EL0, cache maintenance, WFI and WFE are not trapped (DZE, UCT, UCI, nTWI, nTWE).
+const SCTLR: u64 = SCTLR_OFF | 1 | 1 << 2 | 1 << 12 | 1 << 3 | 1 << 4 | 1 << 14 | 1 << 15 | 1 << 26 | 1 << 16 | 1 << 18;
+/// TCR_EL1: 39 bits both ways, 4 KiB granule, walks cacheable and inner-shareable, ASIDs of 8 bits from TTBR0 (A1 = 0),
+/// TBI0 as the Linux ABI has it. The boot code adds IPS.
+const TCR: u64 = {
+    let size = 64 - USER_VA_BITS as u64;
+    let walks = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
+    size | walks | (size | walks) << 16 | 0b10 << 30 | 1 << 37
+};
+/// A level-2 block of the early tables: normal memory (MAIR index 1), inner-shareable, accessed, valid.
+const BLOCK: u64 = 1 << 10 | 0b11 << 8 | 1 << 2 | 0b01;
+
+global_asm!(
+    include_str!("head.S"),
+    SCR_EL3 = const SCR_EL3,
+    HCR_EL2_RW = const HCR_EL2_RW,
+    CNTHCTL_EL2 = const CNTHCTL_EL2,
+    CPTR_EL2_RES1 = const CPTR_EL2_RES1,
+    SPSR_EL1H = const SPSR_EL1H,
+    SPSR_EL2H = const SPSR_EL2H,
+    SCTLR_OFF = const SCTLR_OFF,
+    SCTLR = const SCTLR,
+    TCR = const TCR,
+    MAIR = const MAIR,
+    BLOCK = const BLOCK,
+    THREAD_SIZE = const THREAD_SIZE,
+    start = sym start,
+);
+
+/// Bytes of a block of the early level-2 table.
+const BLOCK_SIZE: u64 = 2 << 20;
+
+/// The early level-2 table of the image's GiB, which has room for the device tree and the UART at its end.
+const EARLY_DTB: usize = 508;
+const EARLY_UART: usize = 511;
+
+unsafe extern "C" {
+    static _text: u8;
+    static _end: u8;
+    static early_high: [u64; 1024];
+}
+
+/// What the boot arguments ask for. Words are kept as they stand there: there is no heap yet.
+struct Arguments<'a> {
+    line: &'a str,
+    semihosting: bool,
+    records: bool,
+    log: LevelFilter,
+    /// Ticks of the scheduler a second.
+    tick: u64,
+    init: Option<Word<'a>>,
+    /// A word that means nothing here.
+    unknown: Option<Word<'a>>,
+    #[cfg(feature = "ktest")]
+    ktest: Option<Word<'a>>,
+    #[cfg(feature = "ktest")]
+    seed: u64,
+}
+
+impl<'a> Arguments<'a> {
+    fn parse(line: &'a str) -> Self {
+        let mut arguments = Arguments {
+            line,
+            semihosting: false,
+            records: false,
+            log: LevelFilter::Info,
+            tick: 250,
+            init: None,
+            unknown: None,
+            #[cfg(feature = "ktest")]
+            ktest: None,
+            #[cfg(feature = "ktest")]
+            seed: 0,
+        };
+        for word in bootargs::words(line) {
+            if word == *"--" {
+                break;
+            }
+            let known = if word == *"semihosting" {
+                arguments.semihosting = true;
+                true
+            } else if word == *"records" {
+                arguments.records = true;
+                true
+            } else if let Some(level) = word.value_of("loglevel") {
+                parse(level).map(|level| arguments.log = level).is_some()
+            } else if let Some(tick) = word.value_of("tick") {
+                parse(tick).filter(|tick| (1..=100_000).contains(tick)).map(|tick| arguments.tick = tick).is_some()
+            } else if let Some(init) = word.value_of("init") {
+                arguments.init = Some(init);
+                true
+            } else {
+                arguments.test_argument(word)
+            };
+            if !known {
+                arguments.unknown = Some(word);
+            }
+        }
+        arguments
+    }
+
+    #[cfg(feature = "ktest")]
+    fn test_argument(&mut self, word: Word<'a>) -> bool {
+        if let Some(ktest) = word.value_of("ktest") {
+            self.ktest = Some(ktest);
+            true
+        } else if let Some(seed) = word.value_of("seed") {
+            parse(seed).map(|seed| self.seed = seed).is_some()
+        } else {
+            false
+        }
+    }
+
+    #[cfg(not(feature = "ktest"))]
+    fn test_argument(&mut self, _: Word<'a>) -> bool {
+        false
+    }
+}
+
+/// A short word as a value.
+fn parse<T: core::str::FromStr>(word: Word<'_>) -> Option<T> {
+    let mut text = heapless::String::<24>::new();
+    word.chars().try_for_each(|c| text.push(c)).ok()?;
+    text.parse().ok()
+}
+
+/// Puts a block into the early tables; returns where it is mapped. `index` is its entry.
+///
+/// # Safety
+/// The early tables are in use, and the entry is free.
+unsafe fn map_early(index: usize, block: u64) -> *mut u8 {
+    let level2 = addr_of!(early_high).cast::<u64>().cast_mut().wrapping_add(512);
+    // SAFETY: an entry of the table, that was invalid until now, so no TLB holds it.
+    unsafe {
+        level2.add(index).write_volatile(block);
+        asm!("dsb ishst", "isb", options(nostack, preserves_flags));
+    }
+    addr_of!(_text).cast_mut().wrapping_add(index * BLOCK_SIZE as usize)
+}
+
+/// Maps what the boot loader says is a device tree; none when it is none.
+fn early_dtb(dtb: u64) -> Option<&'static [u8]> {
+    let block = dtb & !(BLOCK_SIZE - 1);
+    // SAFETY: the boot protocol: the tree is in RAM, at most 2 MiB long, so in two blocks.
+    let mapped = unsafe {
+        map_early(EARLY_DTB + 1, (block + BLOCK_SIZE) | BLOCK);
+        map_early(EARLY_DTB, block | BLOCK).add((dtb - block) as usize)
+    };
+    // SAFETY: mapped above, and nobody writes it.
+    let header = unsafe { mapped.cast::<[u8; 8]>().read() };
+    let size = dt::total_size(header).filter(|&size| size <= BLOCK_SIZE as usize)?;
+    // SAFETY: as above.
+    Some(unsafe { core::slice::from_raw_parts(mapped, size) })
+}
+
+/// The first Rust code: on the boot stack, with the early tables, DAIF masked. `dtb` and `image` are physical addresses,
+/// `entry_el` is the exception level the boot loader entered at.
+extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
+    // Without a tree there is no UART to complain on, and no known way to power off.
+    let Some(Ok(machine)) = early_dtb(dtb).map(|blob| Machine::parse(blob).map(|machine| (machine, blob.len()))) else {
+        loop {
+            aarch64_cpu::asm::wfi();
+        }
+    };
+    let (machine, dtb_size) = machine;
+    let block = machine.uart.base & !(BLOCK_SIZE - 1);
+    // SAFETY: MAIR index 0, Device memory, never executed; the tree says that a PL011 is there.
+    let uart = unsafe {
+        const DEVICE: u64 = 0b11 << 53;
+        map_early(EARLY_UART, block | DEVICE | (BLOCK & !(1 << 2))).add((machine.uart.base - block) as usize)
+    };
+    // SAFETY: as above; used until `console` moves to its final mapping.
+    unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), machine.uart_clock) };
+    let arguments = Arguments::parse(machine.bootargs);
+    console::init_log(arguments.log, arguments.records);
+    power::init(arguments.semihosting, machine.psci);
+    if entry_el == 3 {
+        report::refuse(format_args!(
+            "entered at EL3: this kernel is started by firmware at EL2 or EL1 (QEMU: without `secure=on`)"
+        ));
+    }
+    let size = addr_of!(_end) as u64 - addr_of!(_text) as u64;
+    // SAFETY: once, on the boot stack, with the early tables.
+    unsafe { mm::init(&machine, Region { base: image, size }, Region { base: dtb, size: dtb_size as u64 }) };
+
+    // The early mappings are gone: look at everything through the final ones.
+    // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
+    let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
+    let machine = Machine::parse(blob).expect("the device tree was fine before");
+    let arguments = Arguments::parse(machine.bootargs);
+    // SAFETY: the tree says that a PL011 is there; the early mapping is not used any more.
+    unsafe { console::init(kernel_map::map_device(machine.uart), machine.uart_clock) };
+    log::info!(
+        "Ventry {}: entered at EL{entry_el}, {} CPU{} (one is used), {} MiB, {}",
+        env!("CARGO_PKG_VERSION"),
+        machine.cpus,
+        if machine.cpus == 1 { "" } else { "s" },
+        machine.memory.iter().map(|region| region.size).sum::<u64>() >> 20,
+        match machine.gic {
+            dt::Gic::V2 { .. } => "GICv2",
+            dt::Gic::V3 { .. } => "GICv3",
+        },
+    );
+    if let Some(word) = arguments.unknown {
+        log::warn!("boot: unknown or malformed argument `{}`", word.chars().collect::<String>());
+    }
+    let leave = |result: Result<KernelStack, _>| -> usize {
+        let stack = result.expect("there are frames for the first stacks");
+        let top = stack.range().end;
+        core::mem::forget(stack);
+        top
+    };
+    this_cpu().irq_stack.store(leave(KernelStack::new()), Relaxed);
+    this_cpu().overflow_stack.store(leave(KernelStack::new()), Relaxed);
+    random::init(machine.rng_seed, irq::timer::now());
+    irq::init(&machine);
+
+    // From here on this is the idle task, on its own stack.
+    let idle = Task::new(0, "idle", 0, &PtRegs::ZERO, None).expect("there is memory for the first task");
+    let top = idle.stack.range().end;
+    sched::init(idle);
+    let context = (machine, arguments);
+    // SAFETY: the new stack is empty and ours; `context` stays on the boot stack, which nobody uses again.
+    unsafe {
+        asm!(
+            "mov sp, {top}",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "b {idle}",
+            top = in(reg) top,
+            idle = sym run,
+            in("x0") &context,
+            options(noreturn)
+        )
+    }
+}
+
+/// The idle task: starts the rest, then waits for interrupts, which take the CPU from it.
+extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
+    let (machine, arguments) = context;
+    irq::timer::init(machine.timer_irq, arguments.tick);
+    irq::init_console(machine.uart_irq);
+    irq::allow_preemption();
+    #[cfg(feature = "ktest")]
+    if let Some(name) = arguments.ktest {
+        crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
+    }
+    if let Err(why) = fs::init(machine.initrd) {
+        report::refuse(format_args!("{why}"));
+    }
+    let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());
+    let mut words = bootargs::words(arguments.line).skip_while(|word| *word != *"--");
+    words.next();
+    let init_arguments: Vec<String> = words.map(|word| word.chars().collect()).collect();
+    let init_arguments: Vec<&[u8]> = init_arguments.iter().map(String::as_bytes).collect();
+    if let Err(why) = process::start_init(&init, &init_arguments) {
+        report::refuse(format_args!("cannot start {init}: {why}"));
+    }
+    // SAFETY: interrupts have handlers, and SErrors and debug exceptions a report.
+    unsafe { asm!("msr daifclr, #0xf", options(nostack, preserves_flags)) };
+    sched::yield_now();
+    loop {
+        aarch64_cpu::asm::wfi();
+    }
+}

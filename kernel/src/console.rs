@@ -1,0 +1,182 @@
+//! The console: the PL011 that the device tree names, written by polling and read by interrupt, and the log on top of it.
+
+use crate::sync::IrqLock;
+use arm_pl011_uart::{
+    DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
+};
+use core::fmt::{self, Write};
+use crate::kprintln;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use heapless::Deque;
+use serde::Serialize;
+use log::{LevelFilter, Log, Metadata, Record};
+use trap::record::RECORD_SEPARATOR;
+
+/// Received bytes that no reader has taken yet; more are dropped by the UART.
+const INPUT_BYTES: usize = 1024;
+
+struct Console {
+    uart: Option<Uart<'static>>,
+    input: Deque<u8, INPUT_BYTES>,
+}
+
+static CONSOLE: IrqLock<Console> = IrqLock::new(Console { uart: None, input: Deque::new() });
+
+/// Whether records are written (boot argument `records`).
+static RECORDS: AtomicBool = AtomicBool::new(false);
+
+impl Console {
+    fn put(&mut self, byte: u8) {
+        let Some(uart) = &mut self.uart else { return };
+        while uart.is_tx_fifo_full() {}
+        uart.write_word(byte);
+    }
+
+    fn put_text(&mut self, text: &[u8]) {
+        for &byte in text {
+            if byte == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(byte);
+        }
+    }
+}
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put_text(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Uses the PL011 at `registers` from now on; called again when its mapping moves. With its reference clock known (in Hz) it
+/// is set to 115200 8N1, else left as firmware had it.
+///
+/// # Safety
+/// `registers` is a PL011, mapped as Device memory for good and used by nothing else.
+pub unsafe fn init(registers: NonNull<u8>, clock: Option<u32>) {
+    // SAFETY: as promised by the caller; the former mapping is dropped with the former Uart.
+    let mut uart = unsafe { Uart::new(UniqueMmioPointer::new(registers.cast::<PL011Registers>())) };
+    if let Some(clock) = clock {
+        let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
+        // A clock that cannot make the rate leaves the UART as it was.
+        let _ = uart.enable(line, 115_200, clock);
+    }
+    CONSOLE.lock().uart = Some(uart);
+}
+
+/// Has the UART interrupt when a byte comes in.
+pub fn enable_receive_interrupt() {
+    let mut console = CONSOLE.lock();
+    if let Some(uart) = &mut console.uart {
+        uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
+        uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
+    }
+}
+
+/// Takes what the UART received; called by its interrupt handler.
+pub fn receive() {
+    let mut console = CONSOLE.lock();
+    let Console { uart: Some(uart), input } = &mut *console else { return };
+    uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+    // A byte with a line error is dropped; so is one that finds the buffer full.
+    while !uart.is_rx_fifo_empty() {
+        if let Ok(Some(byte)) = uart.read_word() {
+            let _ = input.push_back(byte);
+        }
+    }
+}
+
+/// Takes received bytes into `buffer`; returns how many.
+pub fn read(buffer: &mut [u8]) -> usize {
+    let input = &mut CONSOLE.lock().input;
+    let count = buffer.len().min(input.len());
+    buffer[..count].fill_with(|| input.pop_front().unwrap_or_default());
+    count
+}
+
+/// Whether a byte waits to be read.
+pub fn has_input() -> bool {
+    !CONSOLE.lock().input.is_empty()
+}
+
+/// Writes bytes of a program. Record separators do not pass: a program cannot forge a record.
+pub fn write(bytes: &[u8]) {
+    let mut console = CONSOLE.lock();
+    for part in bytes.split(|&byte| byte == RECORD_SEPARATOR) {
+        console.put_text(part);
+    }
+}
+
+/// Writes kernel text.
+pub fn print(text: fmt::Arguments<'_>) {
+    let _ = CONSOLE.lock().write_fmt(text);
+}
+
+/// Frees the console for a report that interrupted whoever holds it.
+///
+/// # Safety
+/// The holder never runs again.
+pub unsafe fn force_unlock() {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        CONSOLE.force_unlock();
+        RECORD_BUFFER.force_unlock();
+    }
+}
+
+/// The buffer records are written in; its lock also keeps two records apart.
+static RECORD_BUFFER: IrqLock<[u8; 8192]> = IrqLock::new([0; 8192]);
+
+/// Writes one record as a JSON line, if records were asked for.
+pub fn record(record: &impl Serialize) {
+    if !RECORDS.load(Relaxed) {
+        return;
+    }
+    let mut buffer = RECORD_BUFFER.lock();
+    let Ok(length) = serde_json_core::to_slice(record, &mut *buffer) else {
+        return kprintln!("a record is too long to write");
+    };
+    let mut console = CONSOLE.lock();
+    console.put(RECORD_SEPARATOR);
+    for &byte in &buffer[..length] {
+        console.put(byte);
+    }
+    console.put(b'\n');
+}
+
+/// Writes kernel text to the console.
+#[macro_export]
+macro_rules! kprint {
+    ($($arg:tt)*) => { $crate::console::print(format_args!($($arg)*)) };
+}
+
+/// Writes a line of kernel text to the console.
+#[macro_export]
+macro_rules! kprintln {
+    ($($arg:tt)*) => { $crate::console::print(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // The message only: level and place are for the reader of the source.
+        kprintln!("{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts the log at `level`, and records if `records`.
+pub fn init_log(level: LevelFilter, records: bool) {
+    // Fails only when a logger is set already; then it is this one.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(level);
+    RECORDS.store(records, Relaxed);
+}

@@ -1,0 +1,116 @@
+//! Exceptions from EL0: system calls, interrupts and faults of programs; and the way back.
+
+use super::{mask_irqs, read_esr, read_far, unmask};
+use crate::mm::user::{Access, Fault};
+use crate::percpu::{count, this_cpu};
+use crate::sched::{self, current, task::flags};
+use crate::{irq, signal, syscall};
+use core::sync::atomic::Ordering::Relaxed;
+use trap::esr::{Ec, Esr};
+use trap::fault::FaultStatus;
+use trap::frame::PtRegs;
+use trap::signal::{Mapping, untagged};
+use trap::slot::Slot;
+
+/// A synchronous exception: a system call, or a fault.
+#[unsafe(no_mangle)]
+extern "C" fn el0_sync_handler(regs: &mut PtRegs) {
+    let esr = read_esr();
+    count(&this_cpu().counters.el0_sync[esr.ec().number() as usize]);
+    if esr.ec() == Ec::SVC64 {
+        unmask!(0b1111);
+        syscall::handle(regs);
+    } else {
+        let far = read_far();
+        unmask!(0b1111);
+        fault(regs, esr, far);
+    }
+    exit_to_user(regs);
+}
+
+/// Anything but a system call: memory that is served, or a signal.
+#[cold]
+fn fault(regs: &PtRegs, esr: Esr, far: u64) {
+    let access = match esr.ec() {
+        Ec::DATA_ABORT_LOWER => Some(super::data_access(esr)),
+        Ec::INSTRUCTION_ABORT_LOWER => Some(Access::Execute),
+        _ => None,
+    };
+    let mapping = match access.map(|access| serve_fault(esr, far, access)) {
+        Some(Ok(())) => return,
+        Some(Err(Fault::OutOfMemory)) => return signal::out_of_memory(regs, esr, far),
+        Some(Err(Fault::Refused(mapping))) => mapping,
+        None => Mapping::None,
+    };
+    signal::fault(regs, esr, far, mapping);
+}
+
+/// Has the running task's memory serve an abort at `far`. Only faults of translation, access flag and permission can be.
+pub(super) fn serve_fault(esr: Esr, far: u64, access: Access) -> Result<(), Fault> {
+    let task = current();
+    let mut space = task.space.try_lock().expect("only its own task uses an address space, and not twice");
+    let Some(space) = &mut *space else { return Err(Fault::Refused(Mapping::None)) };
+    if !matches!(
+        esr.fault_status(),
+        FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_)
+    ) {
+        return Err(Fault::Refused(Mapping::Forbids));
+    }
+    space.fault(untagged(far) as usize, access).map(|_| ())
+}
+
+/// An interrupt.
+#[unsafe(no_mangle)]
+extern "C" fn el0_irq_handler(regs: &mut PtRegs) {
+    count(&this_cpu().counters.slots[Slot::El0Irq as usize]);
+    unmask!(0b1101);
+    irq::handle(regs);
+    exit_to_user(regs);
+}
+
+/// An SError.
+#[unsafe(no_mangle)]
+extern "C" fn el0_error_handler(regs: &mut PtRegs) {
+    let (esr, far) = (read_esr(), read_far());
+    count(&this_cpu().counters.slots[Slot::El0Error as usize]);
+    unmask!(0b1000);
+    if super::serror_is_harmless(esr) {
+        log::warn!("SError in a program, nothing was lost: ESR {:#x}", esr.0);
+    } else {
+        signal::fault(regs, esr, far, Mapping::None);
+    }
+    exit_to_user(regs);
+}
+
+/// The last thing before `kernel_exit 0`: all that is to be done first, looked for with IRQs masked, so that what an
+/// interrupt asks for is seen. Returns with IRQs masked.
+#[inline(always)]
+fn exit_work(regs: &mut PtRegs) {
+    mask_irqs!();
+    while current().flags.load(Relaxed) != 0 {
+        do_exit_work(regs);
+        mask_irqs!();
+    }
+}
+
+/// [`exit_work`], for the assembly.
+pub(super) extern "C" fn exit_to_user(regs: &mut PtRegs) {
+    exit_work(regs);
+}
+
+#[cold]
+fn do_exit_work(regs: &mut PtRegs) {
+    let work = current().flags.load(Relaxed);
+    if work & flags::NEED_RESCHED != 0 {
+        sched::preempt();
+    }
+    if work & flags::SIGNAL_PENDING != 0 {
+        unmask!(0b1111);
+        signal::deliver(regs);
+    }
+}
+
+/// The first thing that a new task does.
+pub(super) extern "C" fn schedule_tail() {
+    sched::finish_switch();
+}

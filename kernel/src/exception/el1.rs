@@ -1,0 +1,62 @@
+//! Exceptions from EL1: from the kernel itself.
+
+use super::{read_esr, read_far, report, unmask};
+use crate::percpu::{count, this_cpu};
+use crate::sched;
+use crate::{irq, uaccess};
+use trap::esr::{Ec, Esr};
+use trap::frame::PtRegs;
+use trap::slot::Slot;
+
+/// A synchronous exception. DAIF is inherited from the interrupted code, never blindly unmasked; after a debug exception
+/// debug stays masked.
+#[unsafe(no_mangle)]
+extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
+    let (esr, far) = (read_esr(), read_far());
+    count(&this_cpu().counters.el1_sync[esr.ec().number() as usize]);
+    match esr.ec() {
+        Ec::DATA_ABORT_CURRENT => data_abort(regs, esr, far),
+        _ => report::exception("", Slot::El1hSync, regs, esr, far),
+    }
+}
+
+/// An abort in the kernel: of a copy routine, which the task's memory may serve or a fixup end; or a fault of the kernel.
+fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
+    let Some(fixup) = uaccess::fixup(regs.pc as usize) else {
+        report::exception("", Slot::El1hSync, regs, esr, far);
+    };
+    inherit_daif(regs);
+    if super::el0::serve_fault(esr, far, super::data_access(esr)).is_err() {
+        regs.pc = fixup as u64;
+    }
+}
+
+/// DAIF as the interrupted code had it.
+fn inherit_daif(regs: &PtRegs) {
+    const DAIF: u64 = 0xf << 6;
+    // SAFETY: the frame is saved and ESR and FAR are read; what was unmasked before may be so again.
+    unsafe { core::arch::asm!("msr daif, {}", in(reg) regs.pstate & DAIF, options(nostack, preserves_flags)) };
+}
+
+/// An interrupt. On the way out the kernel itself may be preempted, if the interrupted code allows it.
+#[unsafe(no_mangle)]
+extern "C" fn el1h_irq_handler(regs: &mut PtRegs) {
+    count(&this_cpu().counters.slots[Slot::El1hIrq as usize]);
+    unmask!(0b1101);
+    irq::handle(regs);
+    if irq::preemptible() && sched::current().preempt.now() {
+        sched::preempt();
+    }
+}
+
+/// An SError.
+#[unsafe(no_mangle)]
+extern "C" fn el1h_error_handler(regs: &mut PtRegs) {
+    let (esr, far) = (read_esr(), read_far());
+    count(&this_cpu().counters.slots[Slot::El1hError as usize]);
+    unmask!(0b1000);
+    if !super::serror_is_harmless(esr) {
+        report::exception("", Slot::El1hError, regs, esr, far);
+    }
+    log::warn!("SError in the kernel, nothing was lost: ESR {:#x}", esr.0);
+}

@@ -1,0 +1,125 @@
+//! The life of one exception.
+//!
+//! A program executes `svc #0`. The CPU saves PC and PSTATE in ELR_EL1 and SPSR_EL1, says why in ESR_EL1, masks DAIF,
+//! switches to SP_EL1 and jumps to slot 8 of the table in VBAR_EL1 ([`vectors.S`](../../src/exception/vectors.S)). There
+//! `kernel_ventry` makes room for a frame on the task's kernel stack and looks whether that room exists. `entry.S` saves
+//! the registers into a [`PtRegs`], clears them, and calls the slot's handler here with the frame. From here on it is Rust:
+//!
+//! 1. enter: count, read what the next exception would overwrite (ESR, FAR);
+//! 2. unmask what may be unmasked;
+//! 3. do the work: a system call, an interrupt, a page fault, a signal;
+//! 4. mask;
+//! 5. before EL0: loop over the work flags until none is set ([`el0::exit_to_user`]).
+//!
+//! Then `kernel_exit` restores and `eret`s. Why this order: a handler that unmasked before it had read ESR would read
+//! another exception's; one that looked at the flags with IRQs unmasked could miss a wake-up that comes just after.
+//!
+//! | | debug | SError | IRQ | FIQ |
+//! |---|---|---|---|---|
+//! | `el0_sync` | on | on | on | on |
+//! | `el0_irq`, `el1h_irq` | on | on | off | on |
+//! | `el1h_sync` | as interrupted, off after a debug exception | as interrupted | as interrupted | as interrupted |
+//! | `el0_error`, `el1h_error` | on | off | off | off |
+
+pub mod el0;
+mod el1;
+pub mod report;
+mod stack;
+
+use crate::mm::stacks::THREAD_SHIFT;
+use crate::mm::user::Access;
+use crate::percpu::{PerCpu, count, this_cpu};
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+use trap::esr::Esr;
+use trap::exception::{DataAccess, Exception};
+use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
+use trap::slot::Slot;
+
+global_asm!(
+    include_str!("vectors.S"),
+    include_str!("entry.S"),
+    S_FRAME_SIZE = const S_FRAME_SIZE,
+    S_LR = const offset_of!(PtRegs, regs) + 8 * 30,
+    S_SP = const offset_of!(PtRegs, sp),
+    S_PC = const offset_of!(PtRegs, pc),
+    S_SYSCALLNO = const offset_of!(PtRegs, syscallno),
+    S_STACKFRAME = const offset_of!(PtRegs, stackframe),
+    NO_SYSCALL = const NO_SYSCALL,
+    THREAD_SHIFT = const THREAD_SHIFT,
+    CPU_CURRENT = const offset_of!(PerCpu, current),
+    CPU_OVERFLOW_STACK = const offset_of!(PerCpu, overflow_stack),
+    schedule_tail = sym el0::schedule_tail,
+    exit_to_user = sym el0::exit_to_user,
+    bad_stack_handler = sym stack::bad_stack,
+);
+
+// The frame's pairs: kernel_entry stores lr with sp and ELR with SPSR.
+const _: () = assert!(offset_of!(PtRegs, sp) == offset_of!(PtRegs, regs) + 8 * 31);
+const _: () = assert!(offset_of!(PtRegs, pstate) == offset_of!(PtRegs, pc) + 8);
+
+unsafe extern "C" {
+    fn ret_from_fork();
+}
+
+/// Where a new task that is to return to EL0 starts.
+pub fn first_pc() -> usize {
+    ret_from_fork as *const () as usize
+}
+
+/// Reads ESR_EL1, before anything is unmasked.
+#[inline(always)]
+fn read_esr() -> Esr {
+    let esr;
+    // SAFETY: a read of a register.
+    unsafe { asm!("mrs {}, esr_el1", out(reg) esr, options(nostack, preserves_flags)) };
+    Esr(esr)
+}
+
+/// Reads FAR_EL1, before anything is unmasked.
+#[inline(always)]
+fn read_far() -> u64 {
+    let far;
+    // SAFETY: a read of a register.
+    unsafe { asm!("mrs {}, far_el1", out(reg) far, options(nostack, preserves_flags)) };
+    far
+}
+
+/// Unmasks the DAIF bits of `$mask` (debug 8, SError 4, IRQ 2, FIQ 1).
+macro_rules! unmask {
+    ($mask:literal) => {
+        // SAFETY: the frame is saved and ESR and FAR are read; see the table in the module's documentation. Not `nomem`.
+        unsafe { core::arch::asm!(concat!("msr daifclr, #", $mask), options(nostack, preserves_flags)) }
+    };
+}
+
+/// Masks IRQs; `kernel_exit` masks the rest.
+macro_rules! mask_irqs {
+    () => {
+        // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
+        unsafe { core::arch::asm!("msr daifset, #2", options(nostack, preserves_flags)) }
+    };
+}
+use {mask_irqs, unmask};
+
+/// What a data abort was doing. Cache maintenance reports a write but needs no more than a read.
+fn data_access(esr: Esr) -> Access {
+    match esr.decode() {
+        Exception::DataAbort(_, DataAccess { write: true, maintenance: false, .. }) => Access::Write,
+        _ => Access::Read,
+    }
+}
+
+/// An SError: the CPU or the memory system found an error that belongs to no instruction. Goes on only where the syndrome
+/// says that nothing was lost (Arm ARM, ESR_EL1, "ISS encoding for an SError exception": AET restartable or corrected).
+fn serror_is_harmless(esr: Esr) -> bool {
+    matches!(esr.decode(), Exception::SError(error) if error.severity.may_resume())
+}
+
+/// A slot that nothing may use.
+#[unsafe(no_mangle)]
+extern "C" fn bad_mode(regs: &mut PtRegs, slot: usize) -> ! {
+    let slot = Slot::ALL[slot & 0xf];
+    count(&this_cpu().counters.slots[slot as usize]);
+    report::exception("bad mode: no exception should come through this slot", slot, regs, read_esr(), read_far())
+}

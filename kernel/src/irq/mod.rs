@@ -1,0 +1,132 @@
+//! Interrupts: from the controller to their handlers, on the interrupt stack.
+
+pub mod timer;
+
+use crate::console;
+use crate::mm::kernel_map::map_device;
+use crate::percpu::{MAX_CPUS, count, this_cpu};
+use crate::sched;
+use crate::sync::IrqLock;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use drivers::dt::{Gic, Machine};
+use drivers::gic::{InterruptController, V2, V3};
+use spin::Once;
+use trap::frame::PtRegs;
+
+/// Handles one interrupt, on the interrupt stack, with IRQs masked.
+type Handler = fn();
+
+/// INTIDs that can have a handler.
+const MAX_IRQS: usize = 256;
+
+static CONTROLLER: Once<IrqLock<Box<dyn InterruptController>>> = Once::new();
+
+static HANDLERS: IrqLock<[Option<Handler>; MAX_IRQS]> = IrqLock::new([None; MAX_IRQS]);
+
+/// Whether interrupts may preempt the kernel: not before the scheduler is up.
+static PREEMPTIBLE: AtomicBool = AtomicBool::new(false);
+
+/// The INTID that each CPU handles; [`NONE`] when it handles none. For reports.
+static HANDLING: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
+const NONE: u32 = u32::MAX;
+
+unsafe extern "C" {
+    fn call_on_irq_stack(regs: *mut PtRegs, stack: usize, handler: extern "C" fn(&mut PtRegs));
+}
+
+/// Sets up the interrupt controller that the device tree names.
+pub fn init(machine: &Machine<'_>) {
+    let controller: Box<dyn InterruptController> = match machine.gic {
+        // SAFETY: the device tree says where the registers are; each is mapped once, here.
+        Gic::V2 { gicd, gicc } => Box::new(unsafe { V2::new(map_device(gicd).as_ptr(), map_device(gicc).as_ptr()) }),
+        Gic::V3 { gicd, gicr } => {
+            let mpidr = aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MPIDR_EL1);
+            // SAFETY: as above.
+            Box::new(unsafe { V3::new(map_device(gicd), map_device(gicr), machine.cpus, mpidr) })
+        }
+    };
+    CONTROLLER.call_once(|| IrqLock::new(controller));
+}
+
+/// Has `handler` called for interrupt `irq`, and enables it, level-sensitive, on this CPU.
+pub fn register(irq: u32, handler: Handler) {
+    HANDLERS.lock()[irq as usize] = Some(handler);
+    controller().lock().enable(irq, this_cpu().index);
+}
+
+/// From here on an interrupt may preempt the kernel.
+pub fn allow_preemption() {
+    PREEMPTIBLE.store(true, Relaxed);
+}
+
+/// Whether an interrupt may preempt the kernel.
+#[inline(always)]
+pub fn preemptible() -> bool {
+    PREEMPTIBLE.load(Relaxed)
+}
+
+/// The interrupt controller.
+pub fn controller() -> &'static IrqLock<Box<dyn InterruptController>> {
+    CONTROLLER.get().expect("irq::init was called before interrupts are unmasked")
+}
+
+/// The interrupt that this CPU handles.
+pub fn handling() -> Option<u32> {
+    let irq = HANDLING[this_cpu().index].load(Relaxed);
+    (irq != NONE).then_some(irq)
+}
+
+/// Handles what is pending, on the interrupt stack: interrupts are only taken on task stacks, as handlers run with IRQs masked.
+pub fn handle(regs: &mut PtRegs) {
+    // SAFETY: the interrupt stack is this CPU's and not in use: IRQs are masked on it.
+    unsafe { call_on_irq_stack(regs, this_cpu().irq_stack.load(Relaxed), handle_pending) }
+}
+
+/// Acknowledges and handles until nothing is pending.
+extern "C" fn handle_pending(_: &mut PtRegs) {
+    let cpu = this_cpu();
+    let mut handled = false;
+    loop {
+        let acknowledged = controller().lock().acknowledge();
+        let Some(irq) = acknowledged else {
+            // The one that ends the loop is no interrupt; with nothing before it, it is.
+            if !handled {
+                count(&cpu.counters.spurious);
+            }
+            return;
+        };
+        handled = true;
+        HANDLING[cpu.index].store(irq.number(), Relaxed);
+        let handler = HANDLERS.lock().get(irq.number() as usize).copied().flatten();
+        match handler {
+            Some(handler) => handler(),
+            None => count(&cpu.counters.unexpected),
+        }
+        HANDLING[cpu.index].store(NONE, Relaxed);
+        controller().lock().end(irq);
+    }
+}
+
+/// Tasks that wait for console input.
+static READERS: IrqLock<Vec<Arc<sched::task::Task>>> = IrqLock::new(Vec::new());
+
+/// Starts console input.
+pub fn init_console(irq: u32) {
+    READERS.lock().reserve(sched::MAX_TASKS);
+    register(irq, || {
+        console::receive();
+        READERS.lock().iter().for_each(sched::wake);
+    });
+    console::enable_receive_interrupt();
+}
+
+/// Waits until there is console input, or a signal is pending.
+pub fn wait_for_input() {
+    let task = sched::current_arc();
+    READERS.lock().push(task.clone());
+    sched::wait_until(console::has_input);
+    READERS.lock().retain(|reader| !Arc::ptr_eq(reader, &task));
+}

@@ -1,0 +1,69 @@
+//! The generic timer: time, the tick, and the deadlines of sleeping tasks (Arm ARM D11; the EL1 virtual timer, which a
+//! hypervisor leaves to its guest).
+
+use crate::percpu::{count, this_cpu};
+use crate::sched::{self, sleep};
+use crate::sync::IrqLock;
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTKCTL_EL1, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, Readable, Writeable};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counter ticks between two ticks of the scheduler.
+static PERIOD: AtomicU64 = AtomicU64::new(0);
+/// When the next tick is due.
+static NEXT_TICK: IrqLock<u64> = IrqLock::new(0);
+
+/// Starts the tick, `hz` times a second.
+pub fn init(irq: u32, hz: u64) {
+    let period = (frequency() / hz).max(1);
+    PERIOD.store(period, Relaxed);
+    // EL0 may read the virtual counter, and nothing else of the timer.
+    CNTKCTL_EL1.write(CNTKCTL_EL1::EL0VCTEN::SET);
+    *NEXT_TICK.lock() = now() + period;
+    super::register(irq, interrupt);
+    program();
+}
+
+/// The counter, in ticks since some time before boot.
+pub fn now() -> u64 {
+    aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
+    CNTVCT_EL0.get()
+}
+
+/// Counter ticks a second.
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
+/// A counter value in nanoseconds.
+pub fn to_nanoseconds(ticks: u64) -> u64 {
+    (u128::from(ticks) * 1_000_000_000 / u128::from(frequency())) as u64
+}
+
+/// The first counter value that is not before a time in nanoseconds; the last one when that is too far away.
+pub fn from_nanoseconds(nanoseconds: u128) -> u64 {
+    (nanoseconds * u128::from(frequency())).div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)
+}
+
+/// Sets the timer for whatever comes first, the tick or a sleeper.
+pub fn program() {
+    let tick = *NEXT_TICK.lock();
+    let deadline = sleep::next_deadline(now()).map_or(tick, |sleeper| sleeper.min(tick));
+    CNTV_CVAL_EL0.set(deadline);
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
+}
+
+/// The timer interrupt: CVAL was reached. Setting the next CVAL also withdraws the interrupt.
+fn interrupt() {
+    let now = now();
+    let mut next = NEXT_TICK.lock();
+    if now >= *next {
+        // Ticks that were missed are not made up for.
+        let period = PERIOD.load(Relaxed);
+        *next += ((now - *next) / period + 1) * period;
+        count(&this_cpu().counters.ticks);
+        sched::tick();
+    }
+    drop(next);
+    sleep::wake_expired(now);
+    program();
+}

@@ -1,0 +1,124 @@
+//! The frame allocator: 4 KiB frames of RAM, by a list of those given back and, behind it, ranges never used yet.
+
+use super::{LINEAR_SIZE, OutOfMemory, PAGE_SIZE, phys_to_virt};
+use crate::sync::IrqLock;
+use core::mem::ManuallyDrop;
+use drivers::dt::Region;
+use heapless::Vec;
+
+/// A frame that is ours alone; dropped, it is free again.
+pub struct Frame {
+    address: u64,
+}
+
+impl Frame {
+    /// Its physical address.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its bytes.
+    pub fn bytes(&mut self) -> &mut [u8; PAGE_SIZE] {
+        // SAFETY: the linear map holds every frame, and this one is ours alone.
+        unsafe { &mut *phys_to_virt(self.address) }
+    }
+
+    /// Gives it up to a page table; [`Frame::from_raw`] takes it back.
+    pub fn into_raw(self) -> u64 {
+        ManuallyDrop::new(self).address
+    }
+
+    /// Takes back a frame.
+    ///
+    /// # Safety
+    /// `address` came from [`Frame::into_raw`] and nothing uses the frame any more.
+    pub unsafe fn from_raw(address: u64) -> Self {
+        Frame { address }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let mut frames = FRAMES.lock();
+        // SAFETY: the frame is in the linear map and was ours alone.
+        unsafe { phys_to_virt::<u64>(self.address).write(frames.freed) };
+        frames.freed = self.address;
+        frames.free += 1;
+    }
+}
+
+struct Frames {
+    /// Head of the list of frames given back, each holding the address of the next; [`END`] ends it.
+    freed: u64,
+    /// RAM never handed out yet.
+    unused: Vec<Region, 32>,
+    /// How many frames can be had.
+    free: usize,
+}
+
+const END: u64 = u64::MAX;
+
+static FRAMES: IrqLock<Frames> = IrqLock::new(Frames { freed: END, unused: Vec::new(), free: 0 });
+
+/// Starts the allocator with `memory` less what is `kept`, all in whole frames.
+pub fn init(memory: impl Iterator<Item = Region>, kept: impl Iterator<Item = Region> + Clone) {
+    let mut frames = FRAMES.lock();
+    for region in memory {
+        let mut start = region.base.next_multiple_of(PAGE_SIZE as u64);
+        let end = region.end().min(LINEAR_SIZE) & !(PAGE_SIZE as u64 - 1);
+        while start < end {
+            // The first kept region that ends above `start`, by its own start.
+            let next = kept.clone().filter(|kept| kept.size > 0 && kept.end() > start).min_by_key(|kept| kept.base);
+            let stop = next.map_or(end, |kept| (kept.base & !(PAGE_SIZE as u64 - 1)).clamp(start, end));
+            if stop > start && frames.unused.push(Region { base: start, size: stop - start }).is_err() {
+                log::warn!("memory: too many separate ranges; the RAM from {start:#x} on is not used");
+                return;
+            }
+            frames.free += ((stop - start) / PAGE_SIZE as u64) as usize;
+            start = next.map_or(end, |kept| kept.end().next_multiple_of(PAGE_SIZE as u64).max(stop));
+        }
+    }
+}
+
+/// One frame, holding whatever it held.
+pub fn alloc() -> Result<Frame, OutOfMemory> {
+    let mut frames = FRAMES.lock();
+    let address = if frames.freed != END {
+        let address = frames.freed;
+        // SAFETY: a frame on the list is free, and its first word is the link written when it was given back.
+        frames.freed = unsafe { phys_to_virt::<u64>(address).read() };
+        address
+    } else {
+        take(&mut frames.unused, 1).ok_or(OutOfMemory)?
+    };
+    frames.free -= 1;
+    Ok(Frame { address })
+}
+
+/// One frame of zeroes.
+pub fn alloc_zeroed() -> Result<Frame, OutOfMemory> {
+    let mut frame = alloc()?;
+    frame.bytes().fill(0);
+    Ok(frame)
+}
+
+/// `count` frames in a row, for good; only while booting, when RAM is still in large pieces.
+pub fn take_contiguous(count: usize) -> Result<u64, OutOfMemory> {
+    let mut frames = FRAMES.lock();
+    let address = take(&mut frames.unused, count).ok_or(OutOfMemory)?;
+    frames.free -= count;
+    Ok(address)
+}
+
+/// How many frames can be had.
+pub fn free() -> usize {
+    FRAMES.lock().free
+}
+
+fn take(unused: &mut [Region], count: usize) -> Option<u64> {
+    let size = (count * PAGE_SIZE) as u64;
+    let region = unused.iter_mut().find(|region| region.size >= size)?;
+    let address = region.base;
+    *region = Region { base: region.base + size, size: region.size - size };
+    Some(address)
+}

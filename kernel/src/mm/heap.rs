@@ -1,0 +1,48 @@
+//! The kernel heap: `linked_list_allocator` behind a lock that masks IRQs, so that a handler may free what it must.
+//!
+//! What EL0 makes the kernel allocate is bounded: the calls that lead here ask [`reserve`] first, which refuses while the
+//! rest that every running operation may need is not there. An allocation that fails all the same is a broken invariant.
+
+use super::{OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
+use crate::sync::IrqLock;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use linked_list_allocator::Heap;
+
+/// The heap's share of RAM, and its most.
+const SHARE: usize = 16;
+const MOST_BYTES: usize = 8 << 20;
+
+/// What [`reserve`] leaves: enough for one operation of every task at once.
+const RESERVE_BYTES: usize = 512 << 10;
+
+struct LockedHeap(IrqLock<Heap>);
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap(IrqLock::new(Heap::empty()));
+
+// SAFETY: linked_list_allocator hands out disjoint blocks that fit their layout; the lock makes each call whole.
+unsafe impl GlobalAlloc for LockedHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().allocate_first_fit(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let block = NonNull::new(block).expect("an allocation is never null");
+        // SAFETY: the caller gives back what `alloc` returned, with its layout.
+        unsafe { self.0.lock().deallocate(block, layout) }
+    }
+}
+
+/// Starts the heap with its share of the free frames.
+pub fn init() {
+    let pages = (frames::free() / SHARE).min(MOST_BYTES / PAGE_SIZE);
+    let memory = frames::take_contiguous(pages).expect("the machine has RAM in one piece for the heap");
+    // SAFETY: the frames are ours for good and in the linear map.
+    unsafe { HEAP.0.lock().init(phys_to_virt(memory), pages * PAGE_SIZE) };
+}
+
+/// Fails when the heap is too full for EL0 to start another operation that allocates.
+pub fn reserve() -> Result<(), OutOfMemory> {
+    if HEAP.0.lock().free() < RESERVE_BYTES { Err(OutOfMemory) } else { Ok(()) }
+}

@@ -1,0 +1,61 @@
+//! Kernel stacks.
+//!
+//! A stack is [`THREAD_SIZE`] bytes at a multiple of twice that, so bit [`THREAD_SHIFT`] of every SP in it is 0, once a
+//! frame has been reserved; `kernel_ventry` tests that bit. The upper half of each slot is mapped to nothing: it is the
+//! guard below the next slot's stack. Stacks given back stay mapped and are used again.
+
+use super::{OutOfMemory, PAGE_SIZE, STACKS_BASE, kernel_map};
+use crate::sync::IrqLock;
+use core::ops::Range;
+use heapless::Vec;
+
+/// log2 of the bytes in a stack.
+pub const THREAD_SHIFT: u32 = 14;
+/// Bytes in a stack.
+pub const THREAD_SIZE: usize = 1 << THREAD_SHIFT;
+/// Stacks there can be: what the tasks, and each CPU's interrupts and overflow reports, run on.
+pub const MAX_STACKS: usize = 256;
+
+const SLOT_SIZE: usize = 2 * THREAD_SIZE;
+
+/// A kernel stack; dropped, it can be used again.
+pub struct KernelStack {
+    slot: usize,
+}
+
+struct Stacks {
+    free: Vec<usize, MAX_STACKS>,
+    mapped: usize,
+}
+
+static STACKS: IrqLock<Stacks> = IrqLock::new(Stacks { free: Vec::new(), mapped: 0 });
+
+impl KernelStack {
+    /// A stack, holding whatever its last user left.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        let mut stacks = STACKS.lock();
+        if let Some(slot) = stacks.free.pop() {
+            return Ok(KernelStack { slot });
+        }
+        // The lower half of slot 0 has nothing mapped below it either: the device area and the stacks are far apart.
+        let slot = stacks.mapped;
+        if slot == MAX_STACKS {
+            return Err(OutOfMemory);
+        }
+        kernel_map::map_frames(STACKS_BASE + slot * SLOT_SIZE, THREAD_SIZE / PAGE_SIZE)?;
+        stacks.mapped += 1;
+        Ok(KernelStack { slot })
+    }
+
+    /// Its addresses; the end is the SP of an empty stack.
+    pub fn range(&self) -> Range<usize> {
+        let low = STACKS_BASE + self.slot * SLOT_SIZE;
+        low..low + THREAD_SIZE
+    }
+}
+
+impl Drop for KernelStack {
+    fn drop(&mut self) {
+        STACKS.lock().free.push(self.slot).expect("there are no more stacks than slots");
+    }
+}

@@ -1,0 +1,489 @@
+//! Address spaces of tasks (TTBR0): which addresses a program may use, and the frames behind them.
+//!
+//! A program's memory is a list of areas with rights. A page gets its frame when it is first touched, in [`AddressSpace::fault`],
+//! which both the EL0 abort handler and the copy routines call before anything is called a fault.
+
+use super::kernel_map::{NORMAL, ROOT_LEVEL};
+use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
+use crate::sync::IrqLock;
+use aarch64_paging::Mapping;
+use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress, UpdatableDescriptor};
+use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
+use alloc::vec::Vec;
+use core::arch::asm;
+use core::cell::RefCell;
+use core::ops::Range;
+use core::ptr::NonNull;
+use frames::Frame;
+use trap::signal::Mapping as Held;
+
+/// What a program may do with an area. Nothing is executable and writable unless the program asked for both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// Loads.
+    pub read: bool,
+    /// Stores; on Arm that lets loads through as well.
+    pub write: bool,
+    /// Instruction fetches; on Arm that lets loads through as well.
+    pub execute: bool,
+}
+
+/// How an address was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// Why an access could not be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// What the address space holds there does not allow it.
+    Refused(Held),
+    /// It would have been served, had there been a frame.
+    OutOfMemory,
+}
+
+impl Rights {
+    /// Loads and stores.
+    pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
+
+    fn allow(self, access: Access) -> bool {
+        match access {
+            Access::Read => self.read || self.write || self.execute,
+            Access::Write => self.write,
+            Access::Execute => self.execute,
+        }
+    }
+
+    /// Descriptor attributes; a page without any right stays invalid but keeps its frame.
+    fn attributes(self) -> Attributes {
+        let mut attributes = PAGE;
+        attributes.set(Attributes::VALID, self.allow(Access::Read));
+        attributes.set(Attributes::READ_ONLY, !self.write);
+        attributes.set(Attributes::UXN, !self.execute);
+        attributes
+    }
+}
+
+/// Marks a descriptor that owns a frame, valid or not.
+const OWNED: Attributes = Attributes::SWFLAG_0;
+/// What every user page has: EL0 access, an ASID, never executable at EL1.
+const PAGE: Attributes = NORMAL
+    .union(Attributes::USER)
+    .union(Attributes::NON_GLOBAL)
+    .union(Attributes::ACCESSED)
+    .union(Attributes::PXN)
+    .union(OWNED);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Area {
+    start: usize,
+    end: usize,
+    rights: Rights,
+}
+
+/// Areas an address space may have; bounds what a program can make the kernel allocate.
+const MAX_AREAS: usize = 256;
+/// No program address is below this: a null pointer with a small offset faults.
+pub const USER_START: usize = 0x1_0000;
+/// Where `mmap` looks for room, from here down.
+const MMAP_TOP: usize = USER_END - (1 << 30);
+
+/// Identifiers of address spaces: 8 bits are always there. 0 is the empty table's; only even ones are given out, so that a
+/// kernel that hides itself from EL0 can use the odd ones.
+static ASIDS: IrqLock<[bool; 128]> = IrqLock::new({
+    let mut used = [false; 128];
+    used[0] = true;
+    used
+});
+
+struct Asid(usize);
+
+impl Asid {
+    fn new() -> Result<Self, OutOfMemory> {
+        let mut used = ASIDS.lock();
+        let free = used.iter().position(|used| !used).ok_or(OutOfMemory)?;
+        used[free] = true;
+        Ok(Asid(free * 2))
+    }
+}
+
+impl Drop for Asid {
+    fn drop(&mut self) {
+        // SAFETY: drops every translation that the TLBs of all CPUs hold for this ASID, before it can be used again.
+        unsafe {
+            asm!("dsb ishst", "tlbi aside1is, {}", "dsb ish", "isb", in(reg) self.0 << 48, options(nostack, preserves_flags))
+        };
+        ASIDS.lock()[self.0 / 2] = false;
+    }
+}
+
+/// Tables that one page may need: levels 2 and 3 below the root.
+const TABLES_PER_PAGE: usize = 2;
+
+/// Gives the mapping its tables, out of frames set aside beforehand: `Translation` has no way to fail.
+struct UserTables {
+    spare: RefCell<heapless::Vec<Frame, TABLES_PER_PAGE>>,
+}
+
+impl UserTables {
+    fn refill(&self) -> Result<(), OutOfMemory> {
+        let mut spare = self.spare.borrow_mut();
+        while !spare.is_full() {
+            // Not full, so there is room.
+            let _ = spare.push(frames::alloc_zeroed()?);
+        }
+        Ok(())
+    }
+}
+
+impl Translation<Attributes> for UserTables {
+    fn allocate_table(&mut self) -> (NonNull<PageTable<Attributes>>, PhysicalAddress) {
+        let physical = self.spare.get_mut().pop().expect("tables were set aside").into_raw();
+        let pa = PhysicalAddress(physical as usize);
+        (self.physical_to_virtual(pa), pa)
+    }
+
+    unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<Attributes>>) {
+        let physical = table.addr().get() - super::LINEAR_BASE;
+        // SAFETY: `allocate_table` made it from a frame, and the caller is done with it.
+        drop(unsafe { Frame::from_raw(physical as u64) });
+    }
+
+    fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<Attributes>> {
+        NonNull::new(phys_to_virt(pa.0 as u64)).expect("no table is at address 0")
+    }
+}
+
+/// The memory of one program. Dropped, all of it is free again.
+pub struct AddressSpace {
+    mapping: Mapping<UserTables, El1And0>,
+    /// Sorted, disjoint, neighbours with the same rights joined.
+    areas: Vec<Area>,
+    heap: Range<usize>,
+    /// The stack, for words about addresses.
+    stack: Range<usize>,
+    asid: Asid,
+}
+
+impl AddressSpace {
+    /// An empty address space.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        super::heap::reserve()?;
+        let asid = Asid::new()?;
+        let tables = UserTables { spare: RefCell::new(heapless::Vec::new()) };
+        tables.refill()?;
+        let mapping = Mapping::with_asid_and_va_range(tables, asid.0, ROOT_LEVEL, El1And0, VaRange::Lower);
+        // For good: a CPU may hold translations of it whenever it has run, so every change is followed by their removal.
+        mapping.mark_active();
+        Ok(AddressSpace { mapping, areas: Vec::new(), heap: 0..0, stack: 0..0, asid })
+    }
+
+    /// TTBR0_EL1 of this address space: root table and ASID.
+    pub fn ttbr0(&self) -> u64 {
+        self.mapping.root_address().0 as u64 | (self.asid.0 as u64) << 48
+    }
+
+    /// Adds an area, in place of whatever was there; whole pages, below [`USER_END`].
+    pub fn map(&mut self, range: Range<usize>, rights: Rights) -> Result<(), OutOfMemory> {
+        self.unmap(range.clone())?;
+        let at = self.areas.partition_point(|area| area.start < range.start);
+        self.areas.insert(at, Area { start: range.start, end: range.end, rights });
+        self.join();
+        Ok(())
+    }
+
+    /// Removes whatever is in `range`, whole pages. Fails only when areas would have to be split and there are too many.
+    pub fn unmap(&mut self, range: Range<usize>) -> Result<(), OutOfMemory> {
+        self.split_at(&range)?;
+        self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
+        self.release(range);
+        Ok(())
+    }
+
+    /// Changes the rights of `range`, whole pages. False when part of it holds nothing: then nothing is changed.
+    pub fn protect(&mut self, range: Range<usize>, rights: Rights) -> Result<bool, OutOfMemory> {
+        if !self.is_mapped(range.clone()) {
+            return Ok(false);
+        }
+        self.split_at(&range)?;
+        for area in self.areas.iter_mut().filter(|area| area.start >= range.start && area.end <= range.end) {
+            area.rights = rights;
+        }
+        self.join();
+        self.each_owned(range, |this, page, physical| {
+            if rights.execute {
+                sync_instructions(physical);
+            }
+            let attributes = rights.attributes();
+            this.update(page, |descriptor| {
+                descriptor.modify_flags(attributes, !attributes & (Attributes::VALID | Attributes::READ_ONLY | Attributes::UXN))
+            });
+        });
+        Ok(true)
+    }
+
+    /// Whether every page of `range` is in some area.
+    pub fn is_mapped(&self, range: Range<usize>) -> bool {
+        let mut reached = range.start;
+        for area in self.areas.iter().filter(|area| area.end > range.start) {
+            if area.start > reached || reached >= range.end {
+                break;
+            }
+            reached = area.end;
+        }
+        reached >= range.end
+    }
+
+    /// Whether `range` is free of areas.
+    pub fn is_free(&self, range: Range<usize>) -> bool {
+        self.areas.iter().all(|area| area.end <= range.start || area.start >= range.end)
+    }
+
+    /// The highest free stretch of `size` bytes below [`MMAP_TOP`].
+    pub fn find_free(&self, size: usize) -> Option<usize> {
+        let mut top = MMAP_TOP;
+        for area in self.areas.iter().rev() {
+            if area.end <= top && top - area.end >= size {
+                break;
+            }
+            top = top.min(area.start);
+        }
+        top.checked_sub(size).filter(|&start| start >= USER_START)
+    }
+
+    /// Says which area is the program's stack.
+    pub fn set_stack(&mut self, stack: Range<usize>) {
+        self.stack = stack;
+    }
+
+    /// What is at an address, in words.
+    pub fn describe(&self, address: usize) -> &'static str {
+        const GUARD: usize = 1 << 20;
+        let area = self.areas.iter().find(|area| area.start <= address && address < area.end);
+        match area {
+            _ if address >= USER_END => "no user address",
+            _ if self.stack.contains(&address) => "the stack",
+            _ if self.heap.contains(&address) => "the heap",
+            None if (self.stack.start.saturating_sub(GUARD)..self.stack.start).contains(&address) => {
+                "just below the stack: it overflowed into its guard"
+            }
+            None if address < USER_START => "nothing is mapped there: a null pointer",
+            None => "nothing is mapped there",
+            Some(area) if area.rights.execute => "code",
+            Some(area) if area.rights.write => "data",
+            Some(area) if area.rights.read => "read-only data",
+            Some(_) => "memory mapped without any right",
+        }
+    }
+
+    /// Sets where the heap (`brk`) begins; it is empty then.
+    pub fn set_heap_start(&mut self, start: usize) {
+        self.heap = start..start;
+    }
+
+    /// Moves the end of the heap, if that can be; returns where it is (Linux `brk`).
+    pub fn set_heap_end(&mut self, end: usize) -> usize {
+        let old = super::page_up(self.heap.end).expect("the heap is below USER_END");
+        let moved = match super::page_up(end) {
+            Some(new) if end >= self.heap.start && new <= MMAP_TOP => {
+                if new > old {
+                    self.is_free(old..new) && self.map(old..new, Rights::READ_WRITE).is_ok()
+                } else {
+                    new == old || self.unmap(new..old).is_ok()
+                }
+            }
+            _ => false,
+        };
+        if moved {
+            self.heap.end = end;
+        }
+        self.heap.end
+    }
+
+    /// Serves an access that the tables do not allow, if the areas do; returns their rights there. Ok means: try again.
+    pub fn fault(&mut self, address: usize, access: Access) -> Result<Rights, Fault> {
+        let area = self.areas.iter().find(|area| area.start <= address && address < area.end);
+        let area = *area.ok_or(Fault::Refused(Held::None))?;
+        if !area.rights.allow(access) {
+            return Err(Fault::Refused(Held::Forbids));
+        }
+        if self.owned(page_down(address)).is_none() {
+            let frame = frames::alloc_zeroed().map_err(|_| Fault::OutOfMemory)?;
+            self.insert(page_down(address), frame, area.rights).map_err(|_| Fault::OutOfMemory)?;
+        }
+        Ok(area.rights)
+    }
+
+    /// Copies `bytes` to `address` whatever the rights are there; for a program's start, before it runs.
+    pub fn write(&mut self, address: usize, bytes: &[u8]) -> Result<(), Fault> {
+        let mut rest = bytes;
+        let mut address = address;
+        while !rest.is_empty() {
+            let rights = self.fault(address, Access::Read)?;
+            let physical = self.owned(page_down(address)).expect("the fault was served");
+            let offset = address % PAGE_SIZE;
+            let (part, after) = rest.split_at(rest.len().min(PAGE_SIZE - offset));
+            // SAFETY: the frame is this address space's, in the linear map, and `part` ends with the page.
+            unsafe {
+                phys_to_virt::<u8>(physical).add(offset).copy_from_nonoverlapping(part.as_ptr(), part.len());
+            }
+            if rights.execute {
+                sync_instructions(physical);
+            }
+            address += part.len();
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Copies a word to `address` as the program itself could; for one that is not running.
+    pub fn write_as_user(&mut self, address: usize, word: u32) -> Result<(), Fault> {
+        let bytes = word.to_le_bytes();
+        self.fault(address, Access::Write)?;
+        self.fault(address.saturating_add(bytes.len() - 1), Access::Write)?;
+        self.write(address, &bytes)
+    }
+
+    /// A copy for `fork`: the same areas, each page's content in a frame of its own.
+    pub fn duplicate(&mut self) -> Result<AddressSpace, OutOfMemory> {
+        let mut copy = AddressSpace::new()?;
+        copy.heap = self.heap.clone();
+        copy.stack = self.stack.clone();
+        copy.areas = self.areas.clone();
+        for area in &self.areas.clone() {
+            let mut result = Ok(());
+            self.each_owned(area.start..area.end, |_, page, physical| {
+                result = result.and_then(|()| {
+                    let mut frame = frames::alloc()?;
+                    // SAFETY: both frames are in the linear map; the source is this address space's.
+                    frame.bytes().copy_from_slice(unsafe { &*phys_to_virt::<[u8; PAGE_SIZE]>(physical) });
+                    if area.rights.execute {
+                        sync_instructions(frame.address());
+                    }
+                    copy.insert(page, frame, area.rights)
+                });
+            });
+            result?;
+        }
+        Ok(copy)
+    }
+
+    /// Makes area boundaries of both ends of `range`.
+    fn split_at(&mut self, range: &Range<usize>) -> Result<(), OutOfMemory> {
+        super::heap::reserve()?;
+        // Two splits and one insertion at most.
+        if self.areas.len() + 3 > MAX_AREAS {
+            return Err(OutOfMemory);
+        }
+        for boundary in [range.start, range.end] {
+            if let Some(at) = self.areas.iter().position(|area| area.start < boundary && boundary < area.end) {
+                let upper = Area { start: boundary, ..self.areas[at] };
+                self.areas[at].end = boundary;
+                self.areas.insert(at + 1, upper);
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins neighbours that have the same rights.
+    fn join(&mut self) {
+        self.areas.dedup_by(|upper, lower| {
+            let joined = lower.end == upper.start && lower.rights == upper.rights;
+            if joined {
+                lower.end = upper.end;
+            }
+            joined
+        });
+    }
+
+    /// The frame of a page.
+    fn owned(&self, page: usize) -> Option<u64> {
+        let mut found = None;
+        let region = MemoryRegion::new(page, page + PAGE_SIZE);
+        let walked = self.mapping.walk_range(&region, &mut |_, descriptor, _| {
+            found = descriptor.flags().contains(OWNED).then(|| descriptor.output_address().0 as u64);
+            Ok(())
+        });
+        walked.expect("user pages are in range");
+        found
+    }
+
+    /// Calls `visit` with each page in `range` that has a frame.
+    fn each_owned(&mut self, range: Range<usize>, mut visit: impl FnMut(&mut Self, usize, u64)) {
+        // The tables cannot change while they are walked, so a handful at a time.
+        let mut start = range.start;
+        while start < range.end {
+            let mut pages = heapless::Vec::<(usize, u64), 64>::new();
+            let walked = self.mapping.walk_range(&MemoryRegion::new(start, range.end), &mut |region, descriptor, _| {
+                if descriptor.flags().contains(OWNED) {
+                    let page = (region.start().0, descriptor.output_address().0 as u64);
+                    return pages.push(page).map_err(|_| ());
+                }
+                Ok(())
+            });
+            // A walk that was cut short goes on behind the last page it found.
+            start = if walked.is_ok() { range.end } else { pages.last().map_or(range.end, |page| page.0 + PAGE_SIZE) };
+            for (page, physical) in pages {
+                visit(self, page, physical);
+            }
+        }
+    }
+
+    fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
+        self.mapping.translation().refill()?;
+        let attributes = rights.attributes();
+        let region = MemoryRegion::new(page, page + PAGE_SIZE);
+        let physical = PhysicalAddress(frame.into_raw() as usize);
+        self.mapping
+            .map_range(&region, physical, attributes, Constraints::empty())
+            .expect("a page that had no frame can be mapped");
+        Ok(())
+    }
+
+    fn update(&mut self, page: usize, change: impl Fn(&mut UpdatableDescriptor<'_, Attributes>) -> Result<(), ()>) {
+        let region = MemoryRegion::new(page, page + PAGE_SIZE);
+        self.mapping.modify_range(&region, &|_: &_, descriptor: &mut _| change(descriptor)).expect("an owned page can be changed");
+    }
+
+    /// Frees the frames in `range`.
+    fn release(&mut self, range: Range<usize>) {
+        self.each_owned(range, |this, page, physical| {
+            this.update(page, |descriptor| descriptor.set(PhysicalAddress(0), Attributes::empty()));
+            // SAFETY: `insert` gave it to the table, which no longer has it, nor has any TLB: the update removed it.
+            drop(unsafe { Frame::from_raw(physical) });
+        });
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        // No CPU has these tables in TTBR0 any more, and the ASID's translations go before it is used again: the
+        // descriptors need not be changed one by one.
+        self.each_owned(0..USER_END, |_, _, physical| {
+            // SAFETY: `insert` gave it to the table, which is about to go.
+            drop(unsafe { Frame::from_raw(physical) });
+        });
+        self.mapping.mark_inactive();
+    }
+}
+
+/// Makes instructions written to a frame visible to instruction fetches (Arm ARM B2, "Synchronization of instruction and
+/// data accesses").
+fn sync_instructions(physical: u64) {
+    let frame = phys_to_virt::<u8>(physical).addr();
+    let ctr: u64;
+    // SAFETY: cache maintenance by address over a frame that the linear map holds.
+    unsafe {
+        asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags));
+        for line in (frame..frame + PAGE_SIZE).step_by(4 << (ctr >> 16 & 0xf)) {
+            asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags));
+        }
+        asm!("dsb ish", "ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags));
+    }
+}

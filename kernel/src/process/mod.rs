@@ -1,0 +1,132 @@
+//! Programs: starting, forking, ending and waiting for them.
+
+pub mod exec;
+
+use crate::counters;
+use crate::exception;
+use crate::mm::OutOfMemory;
+use crate::power;
+use crate::sched::task::{Exit, Id, State, Task};
+use crate::sched::{self, current};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::Relaxed;
+use trap::frame::PtRegs;
+
+/// The first program; when it ends, the machine ends, with its exit code. Tasks whose parent ended are its children.
+pub const INIT: Id = 1;
+
+/// A copy of the running program, which gets 0 as the result of its system call. `stack` and `tls` replace its own.
+pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>, first_pc: usize) -> Result<Arc<Task>, OutOfMemory> {
+    let parent = current();
+    let id = sched::new_id()?;
+    let space = {
+        let mut space = parent.space.lock();
+        space.as_mut().ok_or(OutOfMemory)?.duplicate()?
+    };
+    let mut child_regs = *regs;
+    child_regs.regs[0] = 0;
+    child_regs.sp = stack.unwrap_or(regs.sp);
+    let name = parent.name.lock().clone();
+    let child = Task::new(id, &name, first_pc, &child_regs, Some(space))?;
+    child.parent.store(parent.id, Relaxed);
+    *child.files.lock() = parent.files.lock().duplicate();
+    sched::copy_user_registers(&child, tls);
+    Ok(child)
+}
+
+/// Ends the running task.
+pub fn exit(exit: Exit) -> ! {
+    let task = current();
+    if task.id == INIT {
+        counters::emit();
+        power::off(exit_code(exit));
+    }
+    drop(core::mem::replace(&mut *task.files.lock(), crate::fs::Files::new()));
+    sched::set_space(None);
+    for child in sched::tasks().iter().filter(|child| child.parent.load(Relaxed) == task.id) {
+        child.parent.store(INIT, Relaxed);
+    }
+    *task.exit.lock() = Some(exit);
+    if let Some(parent) = sched::find(task.parent.load(Relaxed)) {
+        parent_wake(&parent);
+    }
+    sched::end()
+}
+
+fn parent_wake(parent: &Arc<Task>) {
+    sched::wake(parent);
+}
+
+/// The exit code of the machine: the program's own, or 128 and the signal that killed it.
+fn exit_code(exit: Exit) -> u8 {
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => 128 + signal as u8,
+    }
+}
+
+/// Which children a wait is for.
+#[derive(Clone, Copy)]
+pub enum Which {
+    /// Any.
+    Any,
+    /// This one.
+    One(Id),
+}
+
+/// What a wait found.
+pub enum Waited {
+    /// A child that ended; it is forgotten now.
+    Ended(Id, Exit),
+    /// Children, but none that ended.
+    Running,
+    /// No such child.
+    None,
+}
+
+/// Looks for an ended child of the running task.
+pub fn poll_children(which: Which) -> Waited {
+    let me = current().id;
+    let mut any = false;
+    for child in sched::tasks() {
+        let wanted = match which {
+            Which::Any => true,
+            Which::One(id) => child.id == id,
+        };
+        if !wanted || child.parent.load(Relaxed) != me {
+            continue;
+        }
+        any = true;
+        let exit = *child.exit.lock();
+        if let (State::Zombie, Some(exit)) = (child.state(), exit) {
+            sched::forget(child.id);
+            return Waited::Ended(child.id, exit);
+        }
+    }
+    if any { Waited::Running } else { Waited::None }
+}
+
+/// Waits for a child of the running task to end; none when a signal came first.
+pub fn wait_for_child(which: Which) -> Option<Waited> {
+    let mut found = None;
+    sched::wait_until(|| {
+        found = match poll_children(which) {
+            Waited::Running => None,
+            other => Some(other),
+        };
+        found.is_some()
+    });
+    found
+}
+
+/// Makes the first program.
+pub fn start_init(path: &str, arguments: &[&[u8]]) -> Result<(), exec::Error> {
+    let environment: &[&[u8]] = &[b"PATH=/bin"];
+    let mut argv = alloc::vec![path.as_bytes()];
+    argv.extend_from_slice(arguments);
+    let (space, regs) = exec::load(path, &argv, environment)?;
+    let task = Task::new(INIT, path, exception::first_pc(), &regs, Some(space)).map_err(|_| exec::Error::OutOfMemory)?;
+    task.files.lock().open_console().map_err(|_| exec::Error::OutOfMemory)?;
+    sched::spawn(task);
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Waiting for a time: sleeping tasks by deadline, in counter ticks.
+
+use super::task::Task;
+use crate::sync::IrqLock;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+
+/// Deadline and task identifier, so that equal deadlines stay apart.
+type Key = (u64, u32);
+
+static SLEEPERS: IrqLock<BTreeMap<Key, Arc<Task>>> = IrqLock::new(BTreeMap::new());
+
+/// The running task will be woken at `deadline`; call [`cancel`] when it no longer waits.
+pub fn arm(deadline: u64) {
+    let task = super::current_arc();
+    SLEEPERS.lock().insert((deadline, task.id), task);
+}
+
+/// The running task waits for `deadline` no more.
+pub fn cancel(deadline: u64) {
+    let task = SLEEPERS.lock().remove(&(deadline, super::current().id));
+    drop(task);
+}
+
+/// The earliest deadline after `now`.
+pub fn next_deadline(now: u64) -> Option<u64> {
+    SLEEPERS.lock().range((now + 1, 0)..).next().map(|(key, _)| key.0)
+}
+
+/// Wakes every task whose deadline has come. They stay listed until they cancel: nothing is freed in an interrupt.
+pub fn wake_expired(now: u64) {
+    for ((deadline, _), task) in SLEEPERS.lock().iter() {
+        if *deadline > now {
+            break;
+        }
+        super::wake(task);
+    }
+}

@@ -1,0 +1,141 @@
+//! System calls: Linux arm64's numbers, arguments and errors.
+//!
+//! The number is in x8, arguments in x0..x5, the result in x0: negative errno on an error. One table, one file a family.
+
+mod fs;
+mod memory;
+mod process;
+mod system;
+mod time;
+
+use crate::mm::OutOfMemory;
+use crate::uaccess;
+use core::arch::asm;
+use linux_raw_sys::errno;
+use linux_raw_sys::general::*;
+use trap::frame::PtRegs;
+
+/// A Linux error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(u32);
+
+/// What a system call gives back: a value, or an error.
+type Result<T = usize> = core::result::Result<T, Errno>;
+
+/// A system call: reads its arguments from the frame.
+type Syscall = fn(&mut PtRegs) -> Result;
+
+/// The errors that calls return; values from linux-raw-sys.
+macro_rules! errnos {
+    ($($name:ident)*) => {
+        impl Errno {
+            $(pub(crate) const $name: Errno = Errno(errno::$name);)*
+        }
+    };
+}
+errnos!(E2BIG EACCES EAGAIN EBADF ECHILD EFAULT EINTR EINVAL EISDIR EMFILE ENAMETOOLONG ENOENT ENOEXEC ENOMEM ENOSYS ENOTDIR
+    ENOTTY EPERM EROFS ESPIPE ESRCH EEXIST);
+
+impl From<OutOfMemory> for Errno {
+    fn from(_: OutOfMemory) -> Self {
+        Errno::ENOMEM
+    }
+}
+
+impl From<uaccess::Fault> for Errno {
+    fn from(_: uaccess::Fault) -> Self {
+        Errno::EFAULT
+    }
+}
+
+/// One above the highest number in the table; a power of two.
+const TABLE_SIZE: usize = 512;
+
+/// The calls by number. Where a number has none, [`unknown`].
+static TABLE: [Syscall; TABLE_SIZE] = {
+    let mut table: [Syscall; TABLE_SIZE] = [unknown; TABLE_SIZE];
+    let mut index = 0;
+    while index < CALLS.len() {
+        table[CALLS[index].0 as usize] = CALLS[index].1;
+        index += 1;
+    }
+    table
+};
+
+const CALLS: [(u32, Syscall); 39] = [
+    (__NR_ioctl, fs::ioctl),
+    (__NR_openat, fs::openat),
+    (__NR_close, fs::close),
+    (__NR_getdents64, fs::getdents64),
+    (__NR_lseek, fs::lseek),
+    (__NR_read, fs::read),
+    (__NR_write, fs::write),
+    (__NR_writev, fs::writev),
+    (__NR_readlinkat, fs::readlinkat),
+    (__NR_newfstatat, fs::newfstatat),
+    (__NR_fstat, fs::fstat),
+    (__NR_exit, process::exit),
+    (__NR_exit_group, process::exit),
+    (__NR_set_tid_address, process::set_tid_address),
+    (__NR_set_robust_list, process::set_robust_list),
+    (__NR_sched_yield, process::sched_yield),
+    (__NR_kill, process::kill),
+    (__NR_getpid, process::getpid),
+    (__NR_getppid, process::getppid),
+    (__NR_gettid, process::getpid),
+    (__NR_clone, process::clone),
+    (__NR_execve, process::execve),
+    (__NR_wait4, process::wait4),
+    (__NR_tgkill, process::tgkill),
+    (__NR_nanosleep, time::nanosleep),
+    (__NR_clock_gettime, time::clock_gettime),
+    (__NR_clock_nanosleep, time::clock_nanosleep),
+    (__NR_clock_getres, time::clock_getres),
+    (__NR_brk, memory::brk),
+    (__NR_munmap, memory::munmap),
+    (__NR_mmap, memory::mmap),
+    (__NR_mprotect, memory::mprotect),
+    (__NR_uname, system::uname),
+    (__NR_getrandom, system::getrandom),
+    (__NR_prlimit64, system::prlimit64),
+    (__NR_getuid, system::root),
+    (__NR_geteuid, system::root),
+    (__NR_getgid, system::root),
+    (__NR_getegid, system::root),
+];
+
+/// No such call. `rseq` is one of them: without it the C library does without restartable sequences, as on a Linux built
+/// without them.
+fn unknown(_: &mut PtRegs) -> Result {
+    Err(Errno::ENOSYS)
+}
+
+/// Does the system call that `regs` asks for. IRQs are unmasked.
+#[inline(always)]
+pub fn handle(regs: &mut PtRegs) {
+    let number = regs.regs[8] as u32;
+    regs.orig_x0 = regs.regs[0];
+    regs.syscallno = number as i32;
+    let call = if (number as usize) < TABLE_SIZE { TABLE[clamp(number as usize)] } else { unknown };
+    let result = call(regs);
+    regs.regs[0] = result.map_or_else(|errno| -i64::from(errno.0) as u64, |value| value as u64);
+}
+
+/// `index` where it is below [`TABLE_SIZE`], by data flow: a wrong guess about the comparison before cannot load from
+/// beyond the table.
+#[inline(always)]
+fn clamp(index: usize) -> usize {
+    let safe: usize;
+    // SAFETY: arithmetic only. CSDB: the AND's result is not speculated (Arm ARM C6, "CSDB").
+    unsafe {
+        asm!(
+            "and {safe}, {index}, #{mask}",
+            "csdb",
+            safe = out(reg) safe,
+            index = in(reg) index,
+            mask = const TABLE_SIZE - 1,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    safe
+}

@@ -1,0 +1,201 @@
+//! Processes: making, ending, waiting for and signalling them.
+
+use super::{Errno, Result};
+use crate::fs::PATH_MAX;
+use crate::mm::heap;
+use crate::process::exec::{self, ARG_MAX};
+use crate::process::{self, Waited, Which};
+use crate::sched::task::{self, Exit, State};
+use crate::sched::{self, current};
+use crate::uaccess::{self, StringError, put_user};
+use crate::{exception, signal};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Relaxed;
+use linux_raw_sys::general::*;
+use trap::frame::PtRegs;
+
+/// exit(code), exit_group(code): a process has one thread.
+pub fn exit(regs: &mut PtRegs) -> Result {
+    process::exit(Exit::Code(regs.regs[0] as u8))
+}
+
+/// getpid(), gettid()
+pub fn getpid(_: &mut PtRegs) -> Result {
+    Ok(current().id as usize)
+}
+
+/// getppid()
+pub fn getppid(_: &mut PtRegs) -> Result {
+    Ok(current().parent.load(Relaxed) as usize)
+}
+
+/// sched_yield()
+pub fn sched_yield(_: &mut PtRegs) -> Result {
+    sched::yield_now();
+    Ok(0)
+}
+
+/// set_tid_address(address): nobody shares the memory that would be cleared at exit, so the address is of no use.
+pub fn set_tid_address(regs: &mut PtRegs) -> Result {
+    getpid(regs)
+}
+
+/// set_robust_list(head, length): without threads there is no lock to hand on.
+pub fn set_robust_list(regs: &mut PtRegs) -> Result {
+    if regs.regs[1] as usize == size_of::<robust_list_head>() { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// clone(flags, stack, parent_tid, tls, child_tid), as fork: only what shares nothing.
+pub fn clone(regs: &mut PtRegs) -> Result {
+    let [flags, stack, parent_tid, tls, child_tid, ..] = regs.regs;
+    let flags = flags as u32;
+    let known = CSIGNAL | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+    if flags & !known != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let has = |flag| flags & flag != 0;
+    let child = process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
+        .map_err(|_| Errno::EAGAIN)?;
+    let id = child.id;
+    if has(CLONE_CHILD_SETTID)
+        && let Some(space) = &mut *child.space.lock()
+    {
+        // As on Linux, an address that cannot be written is the program's own loss.
+        let _ = space.write_as_user(child_tid as usize, id);
+    }
+    if has(CLONE_PARENT_SETTID) {
+        let _ = put_user(parent_tid as usize, id);
+    }
+    sched::spawn(child);
+    Ok(id as usize)
+}
+
+/// The strings of a NULL-terminated array of pointers; `room` is what is left of [`ARG_MAX`].
+fn read_strings(array: u64, room: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    if array == 0 {
+        return Ok(strings);
+    }
+    for index in 0.. {
+        let pointer: u64 = uaccess::get_user((array as usize).wrapping_add(index * size_of::<u64>()))?;
+        if pointer == 0 {
+            break;
+        }
+        heap::reserve()?;
+        let mut string = Vec::new();
+        *room = room.checked_sub(size_of::<u64>()).ok_or(Errno::E2BIG)?;
+        uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| match why {
+            StringError::Fault => Errno::EFAULT,
+            StringError::TooLong => Errno::E2BIG,
+        })?;
+        *room = room.checked_sub(string.len() + 1).ok_or(Errno::E2BIG)?;
+        strings.push(string);
+    }
+    Ok(strings)
+}
+
+/// execve(path, argv, envp)
+pub fn execve(regs: &mut PtRegs) -> Result {
+    let [path, argv, envp, ..] = regs.regs;
+    {
+        let mut bytes = Vec::new();
+        uaccess::strncpy_from_user(&mut bytes, path as usize, PATH_MAX).map_err(|why| match why {
+            StringError::Fault => Errno::EFAULT,
+            StringError::TooLong => Errno::ENAMETOOLONG,
+        })?;
+        let path = String::from_utf8(bytes).map_err(|_| Errno::ENOENT)?;
+        let mut room = ARG_MAX;
+        let argv = read_strings(argv, &mut room)?;
+        let envp = read_strings(envp, &mut room)?;
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        let envp: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
+        // Up to here, and inside, a failure leaves the old program as it was.
+        let (space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
+            exec::Error::NotFound => Errno::ENOENT,
+            exec::Error::NotAFile => Errno::EACCES,
+            exec::Error::Format(_) => Errno::ENOEXEC,
+            exec::Error::TooLong => Errno::E2BIG,
+            exec::Error::OutOfMemory => Errno::ENOMEM,
+        })?;
+        sched::set_space(Some(space));
+        sched::reset_user_registers();
+        current().files.lock().close_for_exec();
+        task::set_name(current(), &path);
+        let stackframe = regs.stackframe;
+        *regs = PtRegs { stackframe, ..new };
+    }
+    Ok(0)
+}
+
+/// wait4(pid, status, options, rusage)
+pub fn wait4(regs: &mut PtRegs) -> Result {
+    let [pid, status, options, rusage, ..] = regs.regs;
+    let options = options as u32;
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let which = match pid as i32 {
+        // Every task is in one process group.
+        -1 | 0 => Which::Any,
+        id if id > 0 => Which::One(id as u32),
+        i32::MIN => return Err(Errno::ESRCH),
+        _ => return Err(Errno::ECHILD),
+    };
+    let waited = match process::poll_children(which) {
+        Waited::Running if options & WNOHANG != 0 => return Ok(0),
+        Waited::Running => process::wait_for_child(which).ok_or(Errno::EINTR)?,
+        other => other,
+    };
+    let Waited::Ended(id, exit) = waited else { return Err(Errno::ECHILD) };
+    let word = match exit {
+        Exit::Code(code) => u32::from(code) << 8,
+        Exit::Signal(signal) => signal,
+    };
+    if status != 0 {
+        put_user(status as usize, word)?;
+    }
+    if rusage != 0 {
+        // No use of resources is measured.
+        put_user(rusage as usize, [0u64; 18])?;
+    }
+    Ok(id as usize)
+}
+
+/// kill(pid, signal)
+pub fn kill(regs: &mut PtRegs) -> Result {
+    let [pid, signal, ..] = regs.regs;
+    let (pid, signal) = (pid as i32, signal as u32);
+    if signal > signal::MAX_SIGNAL {
+        return Err(Errno::EINVAL);
+    }
+    let me = current().id;
+    let targets = match pid {
+        // All, but the first program and the caller.
+        -1 => sched::tasks().into_iter().filter(|task| task.id != process::INIT && task.id != me).collect(),
+        // Every task is in one process group.
+        0 => sched::tasks(),
+        id if id > 0 => sched::find(id as u32).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    for target in targets.iter().filter(|target| signal != 0 && target.state() != State::Zombie) {
+        signal::send(target, signal);
+    }
+    Ok(0)
+}
+
+/// tgkill(pid, tid, signal): a process's one thread has its number.
+pub fn tgkill(regs: &mut PtRegs) -> Result {
+    let [pid, tid, signal, ..] = regs.regs;
+    if pid as i32 <= 0 || tid as i32 <= 0 || signal as u32 > signal::MAX_SIGNAL {
+        return Err(Errno::EINVAL);
+    }
+    let target = sched::find(tid as u32).filter(|_| pid as i32 == tid as i32).ok_or(Errno::ESRCH)?;
+    if signal != 0 && target.state() != State::Zombie {
+        signal::send(&target, signal as u32);
+    }
+    Ok(0)
+}

@@ -1,0 +1,405 @@
+//! The command line: what may be typed, and what each command does.
+
+use crate::images::Images;
+use crate::machine::{self, Config, Event, Input, Program};
+use crate::setup::{self, Need};
+use crate::{doctor, explain, gdb, workspace};
+use anyhow::{Context, Result, bail};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+/// Ventry: an AArch64 kernel whose every exception you can read, watch, break and prove
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  cargo xtask qemu          boot, run the demo suite, power off
+  cargo xtask test          run all tests"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring what the project needs on this machine; every other command brings its part by itself
+    #[command(after_help = "\
+It uses the system's packages (apt, dnf, pacman, brew), and sudo only when it must.
+
+Examples:
+  cargo xtask setup         all that is missing
+  cargo xtask doctor        only look")]
+    Setup,
+    /// Say what this machine has of what the project needs, and the cure for what is missing
+    #[command(after_help = "\
+The exit code is 1 when something is missing or too old.
+
+Examples:
+  cargo xtask doctor
+  cargo xtask doctor --json")]
+    Doctor(DoctorArgs),
+    /// Boot the kernel in QEMU and run a program
+    #[command(
+        override_usage = "cargo xtask qemu [OPTIONS] [PROGRAM [ARG]...]",
+        after_help = "\
+Exit code: the program's own; 128+n when signal n killed it; 121 when the kernel panicked; 124 when time was over;
+1 when the tool failed; 2 for wrong usage. Standard output carries the machine's console and nothing else.
+
+Examples:
+  cargo xtask qemu                                    the demo suite
+  cargo xtask qemu crash null                         one program, with an argument
+  cargo xtask qemu --gic 2 --cpu cortex-a53 preempt   another machine
+  cargo xtask qemu --exec ./a.out one two             a static AArch64 ELF file of yours
+  cargo xtask qemu --ktest overflow                   one in-kernel test
+  cargo xtask qemu --interactive                      a shell; `exit` powers off"
+    )]
+    Qemu(QemuArgs),
+    /// Boot the kernel in QEMU, stopped at the first instruction, with gdb attached
+    #[command(
+        override_usage = "cargo xtask gdb [OPTIONS] [PROGRAM [ARG]...]",
+        after_help = "\
+The machine, the program and the options are as for `cargo xtask qemu`; with --interactive QEMU names the terminal to
+open (`screen /dev/pts/N`). gdb knows three commands more:
+  ventry-frame [ADDRESS]    the registers that an exception saved, in words
+  ventry-chain              the functions the CPU is in, through all exceptions
+  ventry-slot               the vector slot the PC is in
+
+Examples:
+  cargo xtask gdb crash null
+  cargo xtask gdb --ktest overflow
+  echo 'info registers' | cargo xtask gdb --cpu max"
+    )]
+    Gdb(MachineArgs),
+    /// Say what a syndrome (ESR_EL1) means, field by field, in words
+    #[command(after_help = "\
+Numbers are hexadecimal, with or without 0x.
+
+Examples:
+  cargo xtask explain 0x96000045 0xdead0000
+  cargo xtask explain --brief 96000045
+  cargo xtask explain --pstate 0x600003c5")]
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The syndrome, ESR_EL1
+    #[arg(required_unless_present = "pstate", value_parser = explain::parse_hex)]
+    esr: Option<u64>,
+    /// The fault address, FAR_EL1
+    #[arg(value_parser = explain::parse_hex)]
+    far: Option<u64>,
+    /// One sentence only
+    #[arg(long)]
+    brief: bool,
+    /// Say what a saved PSTATE (SPSR_EL1) means
+    #[arg(long, value_name = "PSTATE", value_parser = explain::parse_hex, conflicts_with_all = ["esr", "brief"])]
+    pstate: Option<u64>,
+}
+
+#[derive(Args)]
+struct DoctorArgs {
+    /// Say it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct QemuArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Print the QEMU command line instead of running it; everything it needs is built
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the machine's records to standard output, one JSON text a line, and its console to standard error
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+}
+
+#[derive(Args)]
+struct MachineArgs {
+    /// A program of the initramfs, by name, and its arguments [default: init, the demo suite]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
+    words: Vec<String>,
+    /// Run a static AArch64 ELF file of the host; every further word is its argument
+    #[arg(long, value_name = "FILE")]
+    exec: Option<PathBuf>,
+    /// Boot the test image and run one in-kernel test
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["exec", "words"])]
+    ktest: Option<String>,
+    /// Give the machine's UART this terminal, with a shell unless a program is named; Ctrl-A X ends the machine
+    #[arg(long, conflicts_with = "ktest")]
+    interactive: bool,
+    /// CPU model
+    #[arg(long, value_enum, default_value_t = Cpu::CortexA72)]
+    cpu: Cpu,
+    /// Version of the interrupt controller
+    #[arg(long, value_name = "VERSION", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    gic: u8,
+    /// CPUs in the machine; one is started for now
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    smp: u8,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..))]
+    mem: u32,
+    /// Instruction-exact time: each instruction takes 2^SHIFT ns; one CPU only
+    #[arg(long, value_name = "SHIFT", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+        value_parser = clap::value_parser!(u8).range(0..=10))]
+    icount: Option<u8>,
+    /// How much the kernel logs [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL", hide_default_value = true)]
+    log: Option<Level>,
+    /// More boot arguments, in one word: `tick=1000`
+    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    append: String,
+    /// Exception level the kernel is entered at
+    #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    entry_el: u8,
+    /// End the machine after this time [default: 60; none for --interactive and gdb]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// QEMU to use [default: $QEMU, else qemu-system-aarch64]
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<OsString>,
+    /// One more argument for QEMU; may be repeated: `--qemu-arg=-d --qemu-arg=int`
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cpu {
+    CortexA53,
+    CortexA57,
+    CortexA72,
+    CortexA76,
+    Max,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The word that is typed for `value`.
+fn typed(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+}
+
+impl MachineArgs {
+    fn config(self) -> Config {
+        if self.icount.is_some() && self.smp > 1 {
+            let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
+            Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        if self.smp > 1 {
+            eprintln!("xtask: the machine has {} CPUs; the kernel starts one for now", self.smp);
+        }
+        let timeout = self.timeout.or((!self.interactive).then_some(60)).map(Duration::from_secs);
+        let mut args = self.words;
+        let program = match self.exec {
+            Some(path) => Program::Host(path),
+            None if !args.is_empty() => Program::Named(args.remove(0)),
+            None if self.interactive => Program::Named("sh".into()),
+            None => Program::Init,
+        };
+        let defaults = Config::default();
+        Config {
+            qemu: self.qemu.unwrap_or(defaults.qemu),
+            cpu: typed(self.cpu),
+            gic: self.gic,
+            smp: self.smp,
+            mem: self.mem,
+            entry_el: self.entry_el,
+            icount: self.icount,
+            log: self.log.map(typed),
+            ktest: self.ktest,
+            append: self.append,
+            program,
+            args,
+            initramfs: None,
+            input: if self.interactive { Input::Stdin } else { Input::Nothing },
+            records: false,
+            timeout,
+            qemu_args: self.qemu_arg,
+        }
+    }
+}
+
+/// Does what the command line says; the exit code is the machine's or the tool's.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            1.into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<u8> {
+    let root = workspace::root()?;
+    match verb {
+        Verb::Setup => {
+            setup::ensure(&root, &Need::ALL)?;
+            doctor::doctor(&root, false)
+        }
+        Verb::Doctor(args) => doctor::doctor(&root, args.json),
+        Verb::Qemu(args) => qemu(&root, args),
+        Verb::Gdb(args) => gdb(&root, args),
+        Verb::Explain(args) => {
+            let text = match (args.esr, args.pstate) {
+                (_, Some(pstate)) => explain::pstate(pstate) + "\n",
+                (Some(esr), None) if args.brief => explain::sentence(esr, args.far) + "\n",
+                (Some(esr), None) => explain::syndrome(esr, args.far),
+                (None, None) => bail!("there is nothing to explain"),
+            };
+            write_all(&mut io::stdout(), text.as_bytes())?;
+            Ok(0)
+        }
+    }
+}
+
+fn gdb(root: &Path, args: MachineArgs) -> Result<u8> {
+    let timeout = args.timeout.map(Duration::from_secs);
+    let mut config = Config { timeout, ..args.config() };
+    if config.input == Input::Stdin {
+        // This terminal is gdb's.
+        config.input = Input::Pty;
+    }
+    setup::ensure(root, &[Need::Target, Need::Gdb])?;
+    setup::ensure_qemu(root, &config.qemu)?;
+    let images = Images::build(config.ktest.is_some())?;
+    gdb::debug(&images, config, |event| match event {
+        Event::Console(text) => write_all(&mut io::stdout(), text),
+        Event::Qemu(text) => write_all(&mut io::stderr(), text),
+        Event::Started(_) | Event::Record(_) => Ok(()),
+    })?;
+    Ok(0)
+}
+
+fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
+    let mut config = args.machine.config();
+    config.records = args.json;
+    setup::ensure(root, &[Need::Target])?;
+    if !args.dry_run {
+        setup::ensure_qemu(root, &config.qemu)?;
+    }
+    let images = Images::build(config.ktest.is_some())?;
+    if args.dry_run {
+        let command = machine::command(&images, &config)?;
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| shell_quoted(&word.to_string_lossy())).collect();
+        write_all(&mut io::stdout(), format!("{}\n", words.join(" ")).as_bytes())?;
+        return Ok(0);
+    }
+    if config.input == Input::Stdin && io::stdin().is_terminal() {
+        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
+    }
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+    let (code, timed_out) = machine::watch(&images, &config, |event| match event {
+        Event::Console(text) if args.json => write_all(&mut stderr, text),
+        Event::Console(text) => write_all(&mut stdout, text),
+        Event::Record(json) if args.json => write_all(&mut stdout, &[json, b"\n"].concat()),
+        Event::Started(_) | Event::Record(_) => Ok(()),
+        Event::Qemu(text) => write_all(&mut stderr, text),
+    })?;
+    if timed_out {
+        eprintln!(
+            "xtask: the machine did not end in its time; give it more with --timeout SECONDS, or see where it is with \
+             `cargo xtask gdb` and the same options"
+        );
+    }
+    Ok(code)
+}
+
+/// Writes at once, also where QEMU has made the terminal they share non-blocking.
+fn write_all(to: &mut impl Write, mut bytes: &[u8]) -> Result<()> {
+    let wait = |result: io::Result<usize>| match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            thread::sleep(Duration::from_millis(1));
+            Ok(0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        other => other.context("the console cannot be written"),
+    };
+    while !bytes.is_empty() {
+        bytes = &bytes[wait(to.write(bytes))?..];
+    }
+    while let Err(error) = to.flush() {
+        wait(Err(error))?;
+    }
+    Ok(())
+}
+
+/// A word as a shell takes it.
+fn shell_quoted(word: &str) -> String {
+    if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,%@".contains(c)) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Config, ErrorKind> {
+        let cli = Cli::try_parse_from(["xtask", "qemu"].iter().chain(line)).map_err(|error| error.kind())?;
+        let Verb::Qemu(args) = cli.verb else { unreachable!("the verb is given") };
+        Ok(args.machine.config())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_come_before_the_program() {
+        let config = parse(&["--gic", "2", "--icount", "crash", "--mem", "null", "-x"]).unwrap();
+        assert_eq!((config.gic, config.icount, config.mem), (2, Some(0), 256));
+        assert_eq!(config.program, Program::Named("crash".into()));
+        assert_eq!(config.args, ["--mem", "null", "-x"]);
+        assert_eq!(parse(&["--icount=4"]).unwrap().icount, Some(4));
+        assert_eq!(parse(&["--nonsense"]).unwrap_err(), ErrorKind::UnknownArgument);
+        assert_eq!(parse(&["--gic", "4"]).unwrap_err(), ErrorKind::ValueValidation);
+        assert_eq!(parse(&["--ktest", "overflow", "hello"]).unwrap_err(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn every_word_after_a_host_program_is_its_argument() {
+        let config = parse(&["--exec", "a.out", "one", "-2", "--smp"]).unwrap();
+        assert_eq!(config.program, Program::Host("a.out".into()));
+        assert_eq!(config.args, ["one", "-2", "--smp"]);
+        assert_eq!(parse(&["--exec", "a.out", "--", "-x"]).unwrap().args, ["-x"]);
+    }
+
+    #[test]
+    fn only_a_person_has_no_time_limit() {
+        assert_eq!(parse(&[]).unwrap().timeout, Some(Duration::from_secs(60)));
+        let config = parse(&["--interactive"]).unwrap();
+        assert_eq!((config.timeout, config.program), (None, Program::Named("sh".into())));
+        assert_eq!(parse(&["--interactive", "--timeout", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn words_for_the_shell() {
+        assert_eq!(shell_quoted("-M"), "-M");
+        assert_eq!(shell_quoted(""), "''");
+        assert_eq!(shell_quoted("it's a b"), r"'it'\''s a b'");
+    }
+}

@@ -1,0 +1,375 @@
+//! What the project needs on this machine: found out, and brought where it is missing.
+
+use crate::machine;
+use crate::toolchain::{self, Compiler, TARGET};
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Something that must be on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The toolchain that builds the host's side.
+    Rust,
+    /// A compiler for the Arm target.
+    Target,
+    /// Clippy for the Arm target.
+    Clippy,
+    /// QEMU.
+    Qemu,
+    /// A gdb that knows AArch64 and Python.
+    Gdb,
+}
+
+/// Whether the machine has it; the text says which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is there.
+    Found(String),
+    /// It is there and too old.
+    TooOld(String),
+    /// It is not there.
+    Missing,
+}
+
+/// A version, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+/// The oldest compiler that will do.
+const RUST: Version = Version(1, 95, 0);
+
+/// The oldest QEMU that will do.
+const QEMU: Version = Version(7, 2, 0);
+
+/// Names a gdb for AArch64 goes by.
+const GDBS: [&str; 4] = ["gdb-multiarch", "aarch64-elf-gdb", "aarch64-linux-gnu-gdb", "gdb"];
+
+impl Need {
+    /// All of them.
+    pub const ALL: [Need; 5] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb];
+
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Need::Rust => "Rust",
+            Need::Target => "Arm target",
+            Need::Clippy => "clippy for Arm",
+            Need::Qemu => "QEMU",
+            Need::Gdb => "gdb for AArch64",
+        }
+    }
+
+    /// What suffices, in words.
+    pub fn needed(self) -> String {
+        match self {
+            Need::Rust | Need::Target => format!("{RUST} or later"),
+            Need::Qemu => format!("{QEMU} or later"),
+            Need::Clippy => "any".into(),
+            Need::Gdb => "with Python".into(),
+        }
+    }
+
+    /// The one command that needs it, where not all do.
+    pub fn only_for(self) -> Option<&'static str> {
+        match self {
+            Need::Clippy => Some("cargo xtask check"),
+            Need::Gdb => Some("cargo xtask gdb"),
+            Need::Rust | Need::Target | Need::Qemu => None,
+        }
+    }
+
+    /// Whether this machine has it. Takes some ten milliseconds; for gdb, some hundred.
+    pub fn probe(self, root: &Path) -> Result<State> {
+        Ok(match self {
+            Need::Rust => State::of(toolchain::host_version(root)?, RUST),
+            Need::Target => match Compiler::find(root)? {
+                Some(compiler) => State::of(compiler.version(root)?, RUST),
+                None => State::Missing,
+            },
+            Need::Clippy => match Compiler::find(root)? {
+                Some(compiler) if compiler.has_clippy() => State::Found(compiler.version(root)?.to_string()),
+                _ => State::Missing,
+            },
+            Need::Qemu => qemu_state(&machine::Config::default().qemu)?,
+            Need::Gdb => match gdb() {
+                Some(gdb) => State::Found(version_of(&mut Command::new(gdb))?.to_string()),
+                None => State::Missing,
+            },
+        })
+    }
+
+    /// The packages that bring it.
+    fn packages(self, manager: Manager) -> &'static [&'static str] {
+        use Manager::*;
+        match (self, manager) {
+            (Need::Target, Apt) => &["rustc-web", "rust-web-src"],
+            (Need::Clippy, Apt) => &["rust-web-clippy"],
+            (Need::Qemu, Apt) => &["qemu-system-arm"],
+            (Need::Qemu, Dnf | Pacman) => &["qemu-system-aarch64"],
+            (Need::Qemu, Brew) => &["qemu"],
+            (Need::Gdb, Apt) => &["gdb-multiarch"],
+            (Need::Gdb, Dnf) => &["gdb"],
+            (Need::Gdb, Pacman) => &["aarch64-linux-gnu-gdb"],
+            (Need::Gdb, Brew) => &["aarch64-elf-gdb"],
+            (Need::Rust | Need::Target | Need::Clippy, _) => &[],
+        }
+    }
+
+    /// The commands that bring it, where a package does.
+    fn plan(self) -> Option<Plan> {
+        let manager = Manager::find()?;
+        let packages = self.packages(manager);
+        (!packages.is_empty()).then(|| manager.plan(packages, Rights::find()))
+    }
+
+    /// What a person does about it.
+    pub fn cure(self) -> String {
+        let packages = self.plan().map_or("install it with your system's packages".into(), |plan| plan.to_string());
+        match self {
+            Need::Rust => "rustup update; without rustup, see https://rustup.rs".into(),
+            Need::Target => format!("rustup target add {TARGET}"),
+            Need::Qemu => format!("{packages}; or name a newer one in the variable QEMU"),
+            Need::Clippy | Need::Gdb => packages,
+        }
+    }
+
+    fn bring(self, root: &Path) -> Result<()> {
+        if self == Need::Target {
+            match toolchain::add_target(root) {
+                Ok(()) => return Ok(()),
+                Err(error) => eprintln!("xtask: {error:#}; trying the compiler in the system's packages"),
+            }
+        }
+        self.plan().context("no package that brings it is known for this system")?.run()
+    }
+}
+
+/// Brings what is missing of `needs`, saying so on standard error.
+pub fn ensure(root: &Path, needs: &[Need]) -> Result<()> {
+    for &need in needs {
+        let name = need.name();
+        let hint = || format!("{name} is needed; {}", need.cure());
+        match need.probe(root)? {
+            State::Found(_) => continue,
+            State::TooOld(found) => bail!("{name} {found} is too old, {} is needed; {}", need.needed(), need.cure()),
+            State::Missing => eprintln!("xtask: {name} is missing; bringing it"),
+        }
+        need.bring(root).with_context(hint)?;
+        if need.probe(root)? == State::Missing {
+            return Err(anyhow::anyhow!("it is still missing after that")).with_context(hint);
+        }
+    }
+    Ok(())
+}
+
+/// Brings QEMU where it is missing; one that a person named must be there.
+pub fn ensure_qemu(root: &Path, qemu: &OsStr) -> Result<()> {
+    if qemu == machine::QEMU {
+        return ensure(root, &[Need::Qemu]);
+    }
+    match qemu_state(qemu)? {
+        State::Found(_) => Ok(()),
+        State::TooOld(found) => bail!("{} is QEMU {found}; {} is needed", qemu.display(), Need::Qemu.needed()),
+        State::Missing => bail!("there is no QEMU at {}", qemu.display()),
+    }
+}
+
+impl State {
+    fn of(found: Version, needed: Version) -> State {
+        if found < needed { State::TooOld(found.to_string()) } else { State::Found(found.to_string()) }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl Version {
+    /// The first version in a text like `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`.
+    fn parse(text: &str) -> Option<Version> {
+        text.split(|c: char| !(c.is_ascii_digit() || c == '.')).find_map(|word| {
+            let mut parts = word.split('.').map(str::parse);
+            let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return None };
+            Some(Version(major, minor, parts.next().and_then(Result::ok).unwrap_or(0)))
+        })
+    }
+}
+
+/// The version a tool tells when asked with `--version`.
+pub fn version_of(tool: &mut Command) -> Result<Version> {
+    let name = tool.get_program().to_os_string();
+    let output = tool.arg("--version").stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("{} cannot be started", name.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Version::parse(&text).with_context(|| format!("{} does not tell its version", name.display()))
+}
+
+fn qemu_state(qemu: &OsStr) -> Result<State> {
+    if which::which(qemu).is_err() {
+        return Ok(State::Missing);
+    }
+    Ok(State::of(version_of(&mut Command::new(qemu))?, QEMU))
+}
+
+/// The gdb to use, if there is one.
+pub fn gdb() -> Option<PathBuf> {
+    GDBS.iter().filter_map(|name| which::which(name).ok()).find(|gdb| {
+        let mut probe = Command::new(gdb);
+        probe.args(["-nx", "-batch", "-ex", "set architecture aarch64", "-ex", "python pass"]);
+        probe
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    })
+}
+
+/// A system's package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    Apt,
+    Dnf,
+    Pacman,
+    Brew,
+}
+
+/// How this process may act as root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// It is root.
+    Root,
+    /// By sudo, which asks or need not.
+    Sudo,
+    /// Not at all.
+    None,
+}
+
+/// Commands to run one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plan {
+    commands: Vec<Vec<&'static str>>,
+    /// Whether this process may run them.
+    allowed: bool,
+}
+
+impl Manager {
+    fn find() -> Option<Manager> {
+        let managers =
+            [("apt-get", Manager::Apt), ("dnf", Manager::Dnf), ("pacman", Manager::Pacman), ("brew", Manager::Brew)];
+        managers.into_iter().find(|(program, _)| which::which(program).is_ok()).map(|(_, manager)| manager)
+    }
+
+    fn plan(self, packages: &[&'static str], rights: Rights) -> Plan {
+        let commands: &[&[&str]] = match self {
+            Manager::Apt => &[&["apt-get", "update"], &["apt-get", "install", "--yes", "--no-install-recommends"]],
+            Manager::Dnf => &[&["dnf", "install", "--assumeyes"]],
+            Manager::Pacman => &[&["pacman", "-Sy", "--needed", "--noconfirm"]],
+            Manager::Brew => &[&["brew", "install"]],
+        };
+        let sudo = (self != Manager::Brew && rights != Rights::Root).then_some("sudo");
+        let mut commands: Vec<Vec<_>> =
+            commands.iter().map(|words| sudo.into_iter().chain(words.iter().copied()).collect()).collect();
+        if let Some(last) = commands.last_mut() {
+            last.extend(packages);
+        }
+        Plan { commands, allowed: self == Manager::Brew || rights != Rights::None }
+    }
+}
+
+impl Rights {
+    fn find() -> Rights {
+        if geteuid().is_root() {
+            return Rights::Root;
+        }
+        let silent = || Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status();
+        let able = which::which("sudo").is_ok() && (io::stdin().is_terminal() || silent().is_ok_and(|s| s.success()));
+        if able { Rights::Sudo } else { Rights::None }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.commands.iter().map(|words| words.join(" ")).collect::<Vec<_>>().join(" && "))
+    }
+}
+
+impl Plan {
+    fn run(&self) -> Result<()> {
+        if !self.allowed {
+            bail!("this needs root, and there is no way to become it from here: type\n    {self}\n");
+        }
+        for (number, words) in self.commands.iter().enumerate() {
+            let mut command = Command::new(words[0]);
+            // No questions from packages that configure themselves.
+            let result = run(command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"));
+            match result {
+                // One list of packages that cannot be had now need not be the one that matters.
+                Err(error) if number + 1 < self.commands.len() => eprintln!("xtask: {error:#}; going on"),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a command, saying so; whatever it prints goes to standard error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let line = words.join(OsStr::new(" ")).display().to_string();
+    eprintln!("xtask: running `{line}`");
+    let stderr = io::stderr().as_fd().try_clone_to_owned().context("standard error is closed")?;
+    let status = command.stdout(stderr).status().with_context(|| format!("`{line}` cannot be started"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_as_tools_tell_them() {
+        let parse = Version::parse;
+        assert_eq!(parse("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)"), Some(Version(7, 2, 22)));
+        assert_eq!(parse("GNU gdb (Debian 13.1-3) 13.1"), Some(Version(13, 1, 0)));
+        assert_eq!(parse("rustc 1.95.0 (59807616e 2026-04-14)"), Some(Version(1, 95, 0)));
+        assert_eq!(parse("QEMU emulator version 10.0.2"), Some(Version(10, 0, 2)));
+        assert_eq!(parse("no such tool"), None);
+        assert!(Version(10, 0, 0) > QEMU && Version(6, 2, 9) < QEMU);
+        assert_eq!(State::of(Version(6, 2, 0), QEMU), State::TooOld("6.2.0".into()));
+    }
+
+    #[test]
+    fn root_rights_are_asked_for_where_they_are_needed() {
+        let line = |manager: Manager, rights| {
+            let plan = manager.plan(&["gdb"], rights);
+            (plan.to_string(), plan.allowed)
+        };
+        let install = "apt-get install --yes --no-install-recommends gdb";
+        assert_eq!(line(Manager::Apt, Rights::Root), (format!("apt-get update && {install}"), true));
+        let sudo = format!("sudo apt-get update && sudo {install}");
+        assert_eq!(line(Manager::Apt, Rights::Sudo), (sudo.clone(), true));
+        assert_eq!(line(Manager::Apt, Rights::None), (sudo, false));
+        assert_eq!(line(Manager::Brew, Rights::None), ("brew install gdb".into(), true));
+        assert_eq!(line(Manager::Dnf, Rights::Sudo).0, "sudo dnf install --assumeyes gdb");
+        assert_eq!(line(Manager::Pacman, Rights::Root).0, "pacman -Sy --needed --noconfirm gdb");
+    }
+
+    #[test]
+    fn every_manager_has_qemu_and_gdb() {
+        for manager in [Manager::Apt, Manager::Dnf, Manager::Pacman, Manager::Brew] {
+            assert!(!Need::Qemu.packages(manager).is_empty() && !Need::Gdb.packages(manager).is_empty());
+        }
+    }
+}
