@@ -172,6 +172,8 @@ running_high:
     msr     tpidrro_el0, xzr
     msr     contextidr_el1, xzr
     msr     mdscr_el1, xzr
+    mov     x0, #{CPACR_FPEN}
+    msr     cpacr_el1, x0
     isb
     ldr     x0, =boot_stack + {THREAD_SIZE}
     mov     sp, x0

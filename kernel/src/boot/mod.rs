@@ -42,6 +42,8 @@ const TCR: u64 = {
     let walks = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
     size | walks | (size | walks) << 16 | 0b10 << 30 | 1 << 37
 };
+/// CPACR_EL1.FPEN: FP and SIMD registers are not trapped at EL0 or EL1.
+const CPACR_FPEN: u64 = 0b11 << 20;
 /// A level-2 block of the early tables: normal memory (MAIR index 1), inner-shareable, accessed, valid.
 const BLOCK: u64 = 1 << 10 | 0b11 << 8 | 1 << 2 | 0b01;
 
@@ -57,6 +59,7 @@ global_asm!(
     SCTLR = const SCTLR,
     TCR = const TCR,
     MAIR = const MAIR,
+    CPACR_FPEN = const CPACR_FPEN,
     BLOCK = const BLOCK,
     THREAD_SIZE = const THREAD_SIZE,
     start = sym start,

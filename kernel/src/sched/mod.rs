@@ -225,7 +225,6 @@ fn schedule() -> bool {
 /// # Safety
 /// IRQs are masked, `prev` runs, `next` is ready and neither goes before [`finish_switch`].
 unsafe fn switch(prev: &Task, next: &Task) {
-    this_cpu().current.store(core::ptr::from_ref(next).addr(), Relaxed);
     // SAFETY: the FP and TLS registers are the user's, `prev`'s until here; each state belongs to its task. The new TTBR0
     // maps nothing of the kernel.
     unsafe {
@@ -236,6 +235,7 @@ unsafe fn switch(prev: &Task, next: &Task) {
         prev.tls.store(tls, Relaxed);
         asm!("msr tpidr_el0, {}", in(reg) next.tls.load(Relaxed), options(nomem, nostack, preserves_flags));
         asm!("msr ttbr0_el1, {}", "isb", in(reg) next.ttbr0.load(Relaxed), options(nostack, preserves_flags));
+        this_cpu().current.store(core::ptr::from_ref(next).addr(), Relaxed);
         cpu_switch_to(prev.context.get(), next.context.get(), core::ptr::from_ref(next).cast());
     }
 }
