@@ -46,15 +46,10 @@ pub fn exit(exit: Exit) -> ! {
     for child in sched::tasks().iter().filter(|child| child.parent.load(Relaxed) == task.id) {
         child.parent.store(INIT, Relaxed);
     }
+    // Among the children may be zombies that their new parent waits for.
+    sched::find(INIT).iter().for_each(sched::wake);
     *task.exit.lock() = Some(exit);
-    if let Some(parent) = sched::find(task.parent.load(Relaxed)) {
-        parent_wake(&parent);
-    }
-    sched::end()
-}
-
-fn parent_wake(parent: &Arc<Task>) {
-    sched::wake(parent);
+    sched::end(sched::find(task.parent.load(Relaxed)))
 }
 
 /// The exit code of the machine: the program's own, or 128 and the signal that killed it.
@@ -125,7 +120,9 @@ pub fn start_init(path: &str, arguments: &[&[u8]]) -> Result<(), exec::Error> {
     let mut argv = alloc::vec![path.as_bytes()];
     argv.extend_from_slice(arguments);
     let (space, regs) = exec::load(path, &argv, environment)?;
-    let task = Task::new(INIT, path, exception::first_pc(), &regs, Some(space)).map_err(|_| exec::Error::OutOfMemory)?;
+    let id = sched::new_id().map_err(|_| exec::Error::OutOfMemory)?;
+    debug_assert_eq!(id, INIT);
+    let task = Task::new(id, path, exception::first_pc(), &regs, Some(space)).map_err(|_| exec::Error::OutOfMemory)?;
     task.files.lock().open_console().map_err(|_| exec::Error::OutOfMemory)?;
     sched::spawn(task);
     Ok(())

@@ -32,6 +32,9 @@ unsafe extern "C" {
 /// Tasks there can be, the idle one included.
 pub const MAX_TASKS: usize = 120;
 
+/// The highest task identifier (Linux's default `pid_max`).
+const MAX_ID: Id = 32768;
+
 /// One CPU's tasks.
 struct RunQueue {
     ready: VecDeque<Arc<Task>>,
@@ -81,13 +84,20 @@ fn set_current(task: &Task) {
     unsafe { asm!("msr sp_el0, {}", in(reg) pointer, options(nostack, preserves_flags)) };
 }
 
-/// An identifier for a new task.
+/// An identifier for a new task, not used by any other; they count up, and start again at [`MAX_ID`].
 pub fn new_id() -> Result<Id, OutOfMemory> {
+    static LAST: IrqLock<Id> = IrqLock::new(0);
     let tasks = TASKS.lock();
     if tasks.len() + 1 >= MAX_TASKS {
         return Err(OutOfMemory);
     }
-    Ok(tasks.last_key_value().map_or(1, |(last, _)| last + 1))
+    let mut last = LAST.lock();
+    loop {
+        *last = *last % MAX_ID + 1;
+        if !tasks.contains_key(&*last) {
+            return Ok(*last);
+        }
+    }
 }
 
 /// Enters a new task and makes it ready.
@@ -163,10 +173,14 @@ pub fn stop() {
     schedule();
 }
 
-/// The running task is a zombie and never runs again. IRQs stay masked.
-pub fn end() -> ! {
+/// The running task is a zombie from here on and never runs again; `waiter` is woken to see it.
+pub fn end(waiter: Option<Arc<Task>>) -> ! {
+    // Not unmasked any more: the next task's own mask takes over.
     core::mem::forget(IrqMask::new());
     current().state.store(State::Zombie as u8, Relaxed);
+    if let Some(waiter) = waiter {
+        wake(&waiter);
+    }
     schedule();
     unreachable!("a zombie ran")
 }
