@@ -143,7 +143,8 @@ impl<'a> Machine<'a> {
             machine.reserved.push(region).map_err(|_| Error::TooMany("memory reservations"))?;
         }
 
-        let uart = console(fdt).or_else(|| find(root, &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))?;
+        let uart =
+            console(fdt).or_else(|| find(root, &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))?;
         machine.uart = region(uart, 0).ok_or(Error::Missing("PL011 reg"))?;
         machine.uart_irq = interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?;
         machine.uart_clock = clock(root, uart);
@@ -152,7 +153,8 @@ impl<'a> Machine<'a> {
         machine.timer_irq = interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?;
 
         if let Some(chosen) = root.child("chosen") {
-            if let (Some(start), Some(end)) = (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end")) {
+            if let (Some(start), Some(end)) = (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end"))
+            {
                 machine.initrd = end.checked_sub(start).map(|size| Region { base: start, size });
             }
             machine.rng_seed = chosen.property("rng-seed").and_then(|seed| seed.value_as().ok());
@@ -216,7 +218,9 @@ fn region(node: FdtNode<'_>, index: usize) -> Option<Region> {
 }
 
 fn push_regions<const N: usize>(list: &mut Vec<Region, N>, node: FdtNode<'_>, what: &'static str) -> Result<(), Error> {
-    regions(node).filter(|region| region.size != 0).try_for_each(|region| list.push(region).map_err(|_| Error::TooMany(what)))
+    regions(node)
+        .filter(|region| region.size != 0)
+        .try_for_each(|region| list.push(region).map_err(|_| Error::TooMany(what)))
 }
 
 /// The INTID of the `index`th interrupt of `node`: <kind number flags>, kind 0 an SPI (from 32), 1 a PPI (from 16).

@@ -1,16 +1,16 @@
 //! The console: the PL011 that the device tree names, written by polling and read by interrupt, and the log on top of it.
 
+use crate::kprintln;
 use crate::sync::IrqLock;
 use arm_pl011_uart::{
     DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
 };
 use core::fmt::{self, Write};
-use crate::kprintln;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use heapless::Deque;
-use serde::Serialize;
 use log::{LevelFilter, Log, Metadata, Record};
+use serde::Serialize;
 use trap::record::RECORD_SEPARATOR;
 
 /// Received bytes that no reader has taken yet; more are dropped by the UART.

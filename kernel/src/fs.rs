@@ -108,6 +108,20 @@ fn initramfs() -> &'static [Entry] {
     INITRAMFS.get().map_or(&[], Vec::as_slice)
 }
 
+/// Longest name of one file in bytes (Linux `NAME_MAX`).
+const NAME_MAX: usize = 255;
+
+/// Why a path leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// There is no such file.
+    NotFound,
+    /// A part of it that should be a directory is a file.
+    NotADirectory,
+    /// One of its names is longer than any can be.
+    TooLong,
+}
+
 /// A path without empty parts, `.` and `..`.
 fn normal(path: &str) -> String {
     let mut parts = Vec::new();
@@ -122,17 +136,26 @@ fn normal(path: &str) -> String {
 }
 
 /// What `path` leads to; `counters` makes the text of `/proc/counters`.
-pub fn lookup(path: &str, counters: impl FnOnce() -> String) -> Option<Node> {
+pub fn lookup(path: &str, counters: impl FnOnce() -> String) -> Result<Node, PathError> {
+    if path.split('/').any(|name| name.len() > NAME_MAX) {
+        return Err(PathError::TooLong);
+    }
+    let path_of_directory = path.ends_with('/');
     let path = normal(path);
+    if children(&path).next().is_some() {
+        return Ok(Node::Directory(path));
+    }
     let files = initramfs();
-    if let Ok(index) = files.binary_search_by(|entry| entry.name.as_str().cmp(&path)) {
-        return Some(Node::File { index, data: files[index].data });
+    let file = |path: &str| files.binary_search_by(|entry| entry.name.as_str().cmp(path));
+    let is_file = |path: &str| path == COUNTERS || file(path).is_ok();
+    if path.match_indices('/').any(|(end, _)| is_file(&path[..end])) || path_of_directory && is_file(&path) {
+        return Err(PathError::NotADirectory);
     }
-    if path == COUNTERS {
-        return Some(Node::Text(counters().into_bytes().into()));
+    match file(&path) {
+        Ok(index) => Ok(Node::File { index, data: files[index].data }),
+        Err(_) if path == COUNTERS => Ok(Node::Text(counters().into_bytes().into())),
+        Err(_) => Err(PathError::NotFound),
     }
-    let is_directory = children(&path).next().is_some();
-    is_directory.then_some(Node::Directory(path))
 }
 
 /// What is in a directory: names, each once, and whether it is a directory itself.

@@ -1,10 +1,10 @@
 //! Signals: sending, what a fault sends, and the default actions. A signal is acted on before the task returns to EL0.
 
 use crate::console;
+use crate::mm::USER_VA_BITS;
 use crate::process;
 use crate::sched::task::{Exit, Task, flags};
 use crate::sched::{self, current};
-use crate::mm::USER_VA_BITS;
 use alloc::sync::Arc;
 use core::fmt::Write;
 use core::sync::atomic::Ordering::Relaxed;
@@ -87,7 +87,8 @@ pub fn fault(regs: &PtRegs, esr: Esr, far: u64, mapping: Mapping) {
     let mut cause = String::<192>::new();
     // What does not fit is cut.
     let _ = write!(cause, "{}", esr.sentence(Some(far)));
-    let place = current().space.try_lock().and_then(|space| space.as_ref().map(|space| space.describe(info.addr as usize)));
+    let place =
+        current().space.try_lock().and_then(|space| space.as_ref().map(|space| space.describe(info.addr as usize)));
     if let (true, Some(place)) = (esr.far_valid(), place) {
         let _ = write!(cause, " ({place})");
     }

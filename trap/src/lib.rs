@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`slot`] | the sixteen slots of the vector table | [`slot::Slot`] |
 //! | [`frame`] | the saved registers, byte for byte | [`frame::PtRegs`] |
+//! | [`pattern`] | register contents for tests | [`pattern::registers`] |
 //! | [`pstate`] | the saved PSTATE, in words | [`pstate::Pstate`] |
 //! | [`esr`] | the syndrome: its class, which the hot path compares, and the class's name in counters | [`esr::Esr::ec`] |
 //! | [`exception`] | the syndrome as types | [`esr::Esr::decode`] |
@@ -39,6 +40,7 @@ pub mod exception;
 pub mod fault;
 pub mod fields;
 pub mod frame;
+pub mod pattern;
 pub mod pstate;
 pub mod record;
 pub mod signal;

@@ -1,9 +1,12 @@
 //! Exceptions from EL1: from the kernel itself.
 
 use super::{read_esr, read_far, report, unmask};
+#[cfg(feature = "ktest")]
+use crate::ktest;
 use crate::percpu::{count, this_cpu};
 use crate::sched;
 use crate::{irq, uaccess};
+use core::arch::asm;
 use trap::esr::{Ec, Esr};
 use trap::frame::PtRegs;
 use trap::slot::Slot;
@@ -16,6 +19,11 @@ extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.el1_sync[esr.ec().number() as usize]);
     match esr.ec() {
         Ec::DATA_ABORT_CURRENT => data_abort(regs, esr, far),
+        #[cfg(feature = "ktest")]
+        Ec::BRK64 if matches!(esr.iss() as u16, ktest::PROBE | ktest::RETURNED) => {
+            inherit_daif(regs, esr);
+            ktest::on_brk(regs, esr.iss() as u16);
+        }
         _ => report::exception("", Slot::El1hSync, regs, esr, far),
     }
 }
@@ -25,17 +33,19 @@ fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
     let Some(fixup) = uaccess::fixup(regs.pc as usize) else {
         report::exception("", Slot::El1hSync, regs, esr, far);
     };
-    inherit_daif(regs);
+    inherit_daif(regs, esr);
     if super::el0::serve_fault(esr, far, super::data_access(esr)).is_err() {
         regs.pc = fixup as u64;
     }
 }
 
-/// DAIF as the interrupted code had it.
-fn inherit_daif(regs: &PtRegs) {
+/// DAIF as the interrupted code had it; debug stays masked after a debug exception, or it would be taken again.
+fn inherit_daif(regs: &PtRegs, esr: Esr) {
     const DAIF: u64 = 0xf << 6;
+    const D: u64 = 1 << 9;
+    let debug = if esr.ec() >= Ec::BREAKPOINT_LOWER { D } else { 0 };
     // SAFETY: the frame is saved and ESR and FAR are read; what was unmasked before may be so again.
-    unsafe { core::arch::asm!("msr daif, {}", in(reg) regs.pstate & DAIF, options(nostack, preserves_flags)) };
+    unsafe { asm!("msr daif, {}", in(reg) regs.pstate & DAIF | debug, options(nostack, preserves_flags)) };
 }
 
 /// An interrupt. On the way out the kernel itself may be preempted, if the interrupted code allows it.

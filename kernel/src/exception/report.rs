@@ -3,11 +3,11 @@
 
 use crate::console;
 use crate::irq;
-use crate::{kprint, kprintln};
 use crate::mm::stacks::THREAD_SIZE;
 use crate::percpu::this_cpu;
 use crate::power::{self, PANIC_EXIT_CODE};
 use crate::sched::{self, task::Task};
+use crate::{kprint, kprintln};
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::ops::Range;
@@ -16,7 +16,7 @@ use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use heapless::{String, Vec};
 use trap::esr::Esr;
-use trap::frame::PtRegs;
+use trap::frame::{PtRegs, S_FRAME_SIZE};
 use trap::pstate::{Mode, Pstate};
 use trap::record::{BACKTRACE_DEPTH, Hex, Kind, Panic, SCHEMA, Stack};
 use trap::slot::Slot;
@@ -26,6 +26,10 @@ unsafe extern "C" {
     static _entry_text: u8;
     static _entry_text_end: u8;
 }
+
+/// Positions in each group of four slots.
+const SYNC: u8 = 0;
+const ERROR: u8 = 3;
 
 /// How many reports have been begun: a report that fails is followed by a shorter one, and that by none.
 static REPORTS: AtomicU32 = AtomicU32::new(0);
@@ -37,13 +41,32 @@ pub fn exception(what: &str, slot: Slot, regs: &mut PtRegs, esr: Esr, far: u64) 
         regs.sp = read_sp_el0();
     }
     let mut cause = String::<192>::new();
-    // What does not fit is cut.
-    let _ = if what.is_empty() {
-        write!(cause, "{}", esr.sentence(Some(far)))
-    } else {
-        write!(cause, "{what}: {}", esr.sentence(Some(far)))
+    // What does not fit is cut. Interrupts leave ESR as it was.
+    let has_syndrome = matches!(slot as u8 % 4, SYNC | ERROR);
+    let _ = match (what, has_syndrome) {
+        ("", _) => write!(cause, "{}", esr.sentence(Some(far))),
+        (what, true) => write!(cause, "{what}: {}", esr.sentence(Some(far))),
+        (what, false) => write!(cause, "{what}"),
     };
-    stop(&cause, Some(slot), regs, esr, far)
+    stop(&cause, Some(slot), regs, esr, far, 0)
+}
+
+/// Reports that there was no room for a frame on the interrupted stack, and stops the machine.
+pub fn overflow(slot: Slot, regs: &PtRegs, esr: Esr, far: u64) -> ! {
+    let task = sched::reported_task();
+    let mut cause = String::<192>::new();
+    let overrun = stacks_of(task).find_map(|(name, range)| Some((name, overrun(&range, regs.sp, S_FRAME_SIZE)?)));
+    let _ = match overrun {
+        Some((name, by)) => write!(cause, "overflow of the {name} stack: {by} bytes short of room for an exception"),
+        None => write!(cause, "SP {:#x} is in no kernel stack: no room for an exception", regs.sp),
+    };
+    let _ = write!(cause, ": {}", esr.sentence(Some(far)));
+    stop(&cause, Some(slot), regs, esr, far, S_FRAME_SIZE)
+}
+
+/// How far `needed` bytes below `sp` are below a stack, where they are below this one and not in the one before.
+fn overrun(stack: &Range<usize>, sp: u64, needed: usize) -> Option<usize> {
+    stack.start.checked_sub((sp as usize).wrapping_sub(needed)).filter(|by| (1..=THREAD_SIZE).contains(by))
 }
 
 /// Reports a panic of Rust code and stops the machine.
@@ -71,7 +94,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     if let Some(location) = info.location() {
         let _ = write!(cause, ", {}:{}", location.file(), location.line());
     }
-    stop(&cause, None, &regs, Esr(0), 0)
+    stop(&cause, None, &regs, Esr(0), 0, 0)
 }
 
 /// Says why the kernel does not start, and stops the machine: nothing is broken but what it was given.
@@ -79,12 +102,13 @@ pub fn refuse(cause: fmt::Arguments<'_>) -> ! {
     kprintln!("kernel stopped: {cause}");
     let mut text = String::<192>::new();
     let _ = write!(text, "{cause}");
-    console::record(&gather(&text, None, &PtRegs::ZERO, Esr(0), 0));
+    console::record(&gather(&text, None, &PtRegs::ZERO, Esr(0), 0, 0));
     power::off(PANIC_EXIT_CODE)
 }
 
 /// Prints, records, and ends the machine.
-fn stop(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64) -> ! {
+/// `needed` is how many bytes of stack below SP were to be used.
+fn stop(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64, needed: usize) -> ! {
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.
     unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
     let earlier = REPORTS.fetch_add(1, Relaxed);
@@ -97,26 +121,26 @@ fn stop(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64) -> !
         kprintln!("\nkernel panic while reporting another: {cause}; PC [<{:016x}>]", regs.pc);
         power::off(PANIC_EXIT_CODE);
     }
-    let report = gather(cause, slot, regs, esr, far);
+    let report = gather(cause, slot, regs, esr, far, needed);
     print(&report, regs);
     console::record(&report);
     power::off(PANIC_EXIT_CODE)
 }
 
-fn gather(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64) -> Panic {
+fn gather(cause: &str, slot: Option<Slot>, regs: &PtRegs, esr: Esr, far: u64, needed: usize) -> Panic {
     let cpu = this_cpu();
     let task = sched::reported_task();
     let mut stacks = Vec::new();
     for (name, range) in stacks_of(task) {
-        let overrun = range.start.checked_sub(regs.sp as usize).filter(|&overrun| overrun <= THREAD_SIZE).unwrap_or(0);
+        let overrun = overrun(&range, regs.sp, needed);
         let mut text = String::new();
         let _ = text.push_str(name);
         let stack = Stack {
             name: text,
             low: Hex(range.start as u64),
             high: Hex(range.end as u64),
-            overrun: overrun as u64,
-            in_use: overrun > 0 || (range.start < regs.sp as usize && regs.sp as usize <= range.end),
+            overrun: overrun.unwrap_or(0) as u64,
+            in_use: overrun.is_some() || (range.start < regs.sp as usize && regs.sp as usize <= range.end),
         };
         // There is room for the four.
         let _ = stacks.push(stack);
@@ -165,6 +189,7 @@ fn stacks_of(task: Option<&Task>) -> impl Iterator<Item = (&'static str, Range<u
 }
 
 /// One step of a backtrace.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// A call will return behind this address.
     Call(u64),
@@ -206,11 +231,21 @@ fn walk(task: Option<&Task>, mut record: usize, mut visit: impl FnMut(Step) -> b
     }
 }
 
+/// [`walk`], with a step that comes again and again (a recursion) only twice.
+fn walk_briefly(task: Option<&Task>, record: usize, mut visit: impl FnMut(Step) -> bool) {
+    let mut last = [None; 2];
+    walk(task, record, |step| {
+        let repeated = last == [Some(step); 2];
+        last = [last[1], Some(step)];
+        repeated || visit(step)
+    });
+}
+
 /// The interrupted PC, then what it was called by.
 fn backtrace(task: Option<&Task>, regs: &PtRegs) -> Vec<Hex, BACKTRACE_DEPTH> {
     let mut trace = Vec::new();
     let _ = trace.push(Hex(regs.pc));
-    walk(task, regs.regs[29] as usize, |step| match step {
+    walk_briefly(task, regs.regs[29] as usize, |step| match step {
         Step::Call(address) | Step::Interrupted(address) => trace.push(Hex(address)).is_ok(),
     });
     trace
@@ -243,13 +278,12 @@ fn print(report: &Panic, regs: &PtRegs) {
         }
         kprintln!("");
     }
-    kprintln!("backtrace:");
-    kprintln!("  [<{:016x}>]", report.pc.0);
+    kprintln!("called from (a recursion only twice):");
     let mut left = BACKTRACE_DEPTH;
-    walk(sched::reported_task(), regs.regs[29] as usize, |step| {
+    walk_briefly(sched::reported_task(), regs.regs[29] as usize, |step| {
         match step {
             Step::Call(address) => kprintln!("  [<{address:016x}>]"),
-            Step::Interrupted(address) => kprintln!("  -- exception --\n  [<{address:016x}>]"),
+            Step::Interrupted(address) => kprintln!("  -- exception, which interrupted --\n  [<{address:016x}>]"),
         }
         left -= 1;
         left > 0

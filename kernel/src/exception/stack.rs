@@ -10,5 +10,5 @@ use trap::slot::Slot;
 pub(super) extern "C" fn bad_stack(regs: &mut PtRegs, slot: usize) -> ! {
     let slot = Slot::ALL[slot & 0xf];
     count(&this_cpu().counters.slots[slot as usize]);
-    report::exception("kernel stack overflow", slot, regs, read_esr(), read_far())
+    report::overflow(slot, regs, read_esr(), read_far())
 }

@@ -81,8 +81,11 @@ pub fn handling() -> Option<u32> {
 
 /// Handles what is pending, on the interrupt stack: interrupts are only taken on task stacks, as handlers run with IRQs masked.
 pub fn handle(regs: &mut PtRegs) {
+    let preempt = &sched::current().preempt;
+    preempt.disable();
     // SAFETY: the interrupt stack is this CPU's and not in use: IRQs are masked on it.
     unsafe { call_on_irq_stack(regs, this_cpu().irq_stack.load(Relaxed), handle_pending) }
+    preempt.enable();
 }
 
 /// Acknowledges and handles until nothing is pending.

@@ -222,7 +222,10 @@ impl AddressSpace {
             }
             let attributes = rights.attributes();
             this.update(page, |descriptor| {
-                descriptor.modify_flags(attributes, !attributes & (Attributes::VALID | Attributes::READ_ONLY | Attributes::UXN))
+                descriptor.modify_flags(
+                    attributes,
+                    !attributes & (Attributes::VALID | Attributes::READ_ONLY | Attributes::UXN),
+                )
             });
         });
         Ok(true)
@@ -448,7 +451,9 @@ impl AddressSpace {
 
     fn update(&mut self, page: usize, change: impl Fn(&mut UpdatableDescriptor<'_, Attributes>) -> Result<(), ()>) {
         let region = MemoryRegion::new(page, page + PAGE_SIZE);
-        self.mapping.modify_range(&region, &|_: &_, descriptor: &mut _| change(descriptor)).expect("an owned page can be changed");
+        self.mapping
+            .modify_range(&region, &|_: &_, descriptor: &mut _| change(descriptor))
+            .expect("an owned page can be changed");
     }
 
     /// Frees the frames in `range`.

@@ -1,6 +1,6 @@
 //! From an ELF file to a program that can start: its memory, its stack as the ABI lays it out, its registers.
 
-use crate::fs;
+use crate::fs::{self, PathError};
 use crate::mm::user::{AddressSpace, Fault, Rights, USER_START};
 use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, page_down, page_up};
 use crate::random;
@@ -29,7 +29,7 @@ const IMAGE_END: usize = 0x40_0000_0000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// There is no such file.
-    NotFound,
+    Path(PathError),
     /// The file is a directory or a device.
     NotAFile,
     /// The file is no static AArch64 ELF program; says what is wrong.
@@ -43,7 +43,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotFound => f.write_str("no such file in the initramfs"),
+            Error::Path(PathError::NotFound) => f.write_str("no such file in the initramfs"),
+            Error::Path(PathError::NotADirectory) => f.write_str("a part of the path is no directory"),
+            Error::Path(PathError::TooLong) => f.write_str("a name in the path is too long"),
             Error::NotAFile => f.write_str("not a file"),
             Error::Format(why) => write!(f, "not a program this kernel can run: {why}"),
             Error::TooLong => write!(f, "arguments and environment are over {} KiB", ARG_MAX >> 10),
@@ -78,7 +80,7 @@ struct Image {
 
 /// A new address space with the program at `path`, and the registers that start it.
 pub fn load(path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<(AddressSpace, PtRegs), Error> {
-    let data = match fs::lookup(path, Default::default).ok_or(Error::NotFound)? {
+    let data = match fs::lookup(path, Default::default).map_err(Error::Path)? {
         fs::Node::File { data, .. } => data,
         _ => return Err(Error::NotAFile),
     };
@@ -93,7 +95,8 @@ pub fn load(path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<(AddressSpace,
 
 fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
     let malformed = Error::Format("its ELF headers are malformed");
-    let file = ElfBytes::<LittleEndian>::minimal_parse(data).map_err(|_| Error::Format("it is not a little-endian ELF file"))?;
+    let file = ElfBytes::<LittleEndian>::minimal_parse(data)
+        .map_err(|_| Error::Format("it is not a little-endian ELF file"))?;
     if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_AARCH64 {
         return Err(Error::Format("it is not for 64-bit AArch64"));
     }
@@ -172,7 +175,13 @@ impl Stack<'_> {
 
 /// The stack of a new program (AArch64 ELF ABI, "Process initialization"): argc, argv, envp, the auxiliary vector, and
 /// above them the strings. Returns SP.
-fn build_stack(space: &mut AddressSpace, image: &Image, path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<usize, Error> {
+fn build_stack(
+    space: &mut AddressSpace,
+    image: &Image,
+    path: &str,
+    argv: &[&[u8]],
+    envp: &[&[u8]],
+) -> Result<usize, Error> {
     let strings: usize = argv.iter().chain(envp).map(|string| string.len() + 1 + size_of::<u64>()).sum();
     if strings > ARG_MAX {
         return Err(Error::TooLong);

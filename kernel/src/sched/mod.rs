@@ -205,7 +205,7 @@ pub fn preempt() {
 
 /// Switches to the next ready task; returns when this one runs again, with whether it had stopped running. IRQs are masked.
 fn schedule() -> bool {
-    debug_assert!(irqs_masked());
+    assert!(irqs_masked() && current().preempt.is_enabled(), "a switch where none is allowed");
     let mut queue = run_queue().lock();
     let queue_mut = &mut *queue;
     let prev = queue_mut.running.as_ref().expect("a task runs");

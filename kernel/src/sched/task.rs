@@ -66,6 +66,23 @@ pub struct Preempt {
 }
 
 impl Preempt {
+    /// Forbids preemption until [`enable`](Self::enable); nests.
+    #[inline(always)]
+    pub fn disable(&self) {
+        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Ends a [`disable`](Self::disable).
+    #[inline(always)]
+    pub fn enable(&self) {
+        self.count.store(self.count.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// Whether a switch is allowed here.
+    pub fn is_enabled(&self) -> bool {
+        self.count.load(Relaxed) == 0
+    }
+
     /// Whether the task may be preempted here and another should run.
     #[inline(always)]
     pub fn now(&self) -> bool {
@@ -138,7 +155,13 @@ unsafe impl Sync for Task {}
 
 impl Task {
     /// A task that will start at `pc` with an empty kernel stack but for `regs` at its top, which it is to return to EL0 with.
-    pub fn new(id: Id, name: &str, pc: usize, regs: &PtRegs, space: Option<AddressSpace>) -> Result<Arc<Task>, OutOfMemory> {
+    pub fn new(
+        id: Id,
+        name: &str,
+        pc: usize,
+        regs: &PtRegs,
+        space: Option<AddressSpace>,
+    ) -> Result<Arc<Task>, OutOfMemory> {
         heap::reserve()?;
         let stack = KernelStack::new()?;
         let frame = stack.range().end - size_of::<PtRegs>();

@@ -1,7 +1,7 @@
 //! Files: the read-only initramfs and the console.
 
 use super::{Errno, Result};
-use crate::fs::{self, MAX_FILES, Node, OpenFile, PATH_MAX};
+use crate::fs::{self, MAX_FILES, Node, OpenFile, PATH_MAX, PathError};
 use crate::mm::heap;
 use crate::sched::current;
 use crate::uaccess::{self, StringError, copy_to_user};
@@ -22,12 +22,22 @@ const CHUNK: usize = 256;
 /// Bytes of a `linux_dirent64` before the name.
 const DIRENT_HEADER: usize = 19;
 
+impl From<PathError> for Errno {
+    fn from(why: PathError) -> Self {
+        match why {
+            PathError::NotFound => Errno::ENOENT,
+            PathError::NotADirectory => Errno::ENOTDIR,
+            PathError::TooLong => Errno::ENAMETOOLONG,
+        }
+    }
+}
+
 fn open_file(descriptor: u64) -> Result<Arc<OpenFile>> {
     current().files.lock().get(descriptor as u32 as usize).ok_or(Errno::EBADF)
 }
 
 /// A path argument.
-fn read_path(address: u64) -> Result<String> {
+pub(super) fn read_path(address: u64) -> Result<String> {
     heap::reserve()?;
     let mut bytes = Vec::new();
     uaccess::strncpy_from_user(&mut bytes, address as usize, PATH_MAX).map_err(|why| match why {
@@ -49,14 +59,7 @@ fn resolve(directory: u64, path: &str) -> Result<Node> {
             _ => return Err(Errno::ENOTDIR),
         }
     };
-    fs::lookup(&alloc::format!("{base}/{path}"), counters::text).ok_or(Errno::ENOENT).and_then(|node| {
-        match node {
-            // Only a directory may be called by a name with a slash at its end.
-            Node::Directory(_) => Ok(node),
-            _ if path.ends_with('/') => Err(Errno::ENOTDIR),
-            node => Ok(node),
-        }
-    })
+    fs::lookup(&alloc::format!("{base}/{path}"), counters::text).map_err(Errno::from)
 }
 
 /// openat(directory, path, flags, mode)
@@ -85,14 +88,20 @@ pub fn close(regs: &mut PtRegs) -> Result {
     if current().files.lock().close(descriptor) { Ok(0) } else { Err(Errno::EBADF) }
 }
 
+/// A buffer that is not all user addresses is refused whole, before anything is moved.
+fn check_user(address: u64, length: u64) -> Result<()> {
+    if uaccess::is_user(address as usize, length as usize) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
 /// read(descriptor, buffer, length)
 pub fn read(regs: &mut PtRegs) -> Result {
     let [descriptor, buffer, length, ..] = regs.regs;
-    let (buffer, length) = (buffer as usize, (length as usize).min(MAX_RW));
     let file = open_file(descriptor)?;
     if !file.readable {
         return Err(Errno::EBADF);
     }
+    check_user(buffer, length)?;
+    let (buffer, length) = (buffer as usize, (length as usize).min(MAX_RW));
     match &file.node {
         Node::Directory(_) => Err(Errno::EISDIR),
         Node::Console => read_console(buffer, length),
@@ -121,10 +130,6 @@ fn read_console(buffer: usize, length: usize) -> Result {
     if length == 0 {
         return Ok(0);
     }
-    // Input that is taken from the console and cannot be delivered would be lost.
-    if !uaccess::is_user(buffer, length) {
-        return Err(Errno::EFAULT);
-    }
     loop {
         let mut chunk = [0; CHUNK];
         let count = console::read(&mut chunk[..length.min(CHUNK)]);
@@ -141,14 +146,17 @@ fn read_console(buffer: usize, length: usize) -> Result {
 /// write(descriptor, buffer, length)
 pub fn write(regs: &mut PtRegs) -> Result {
     let [descriptor, buffer, length, ..] = regs.regs;
-    write_part(&*open_file(descriptor)?, buffer as usize, (length as usize).min(MAX_RW))
+    writable_file(descriptor)?;
+    check_user(buffer, length)?;
+    write_console(buffer as usize, (length as usize).min(MAX_RW))
 }
 
-fn write_part(file: &OpenFile, buffer: usize, length: usize) -> Result {
-    if !file.writable {
-        return Err(Errno::EBADF);
-    }
-    // Only the console can be opened for writing.
+fn writable_file(descriptor: u64) -> Result<Arc<OpenFile>> {
+    open_file(descriptor).and_then(|file| if file.writable { Ok(file) } else { Err(Errno::EBADF) })
+}
+
+/// Only the console can be open for writing.
+fn write_console(buffer: usize, length: usize) -> Result {
     let mut done = 0;
     while done < length {
         let mut chunk = [0; CHUNK];
@@ -171,21 +179,23 @@ fn write_part(file: &OpenFile, buffer: usize, length: usize) -> Result {
 /// writev(descriptor, parts, count)
 pub fn writev(regs: &mut PtRegs) -> Result {
     let [descriptor, parts, count, ..] = regs.regs;
-    let file = open_file(descriptor)?;
+    writable_file(descriptor)?;
     if count as usize > MAX_PARTS {
         return Err(Errno::EINVAL);
     }
     // All parts are looked at before the first is written.
     let mut total = 0usize;
     for index in 0..count {
-        let [_, length] = read_part(parts, index)?;
-        total = total.checked_add(length as usize).filter(|&total| total <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
+        let [base, length] = read_part(parts, index)?;
+        check_user(base, length)?;
+        total =
+            total.checked_add(length as usize).filter(|&total| total <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
     }
     let mut done = 0;
     for index in 0..count {
         let [base, length] = read_part(parts, index)?;
         let length = (length as usize).min(MAX_RW - done);
-        match write_part(&file, base as usize, length) {
+        match write_console(base as usize, length) {
             Ok(count) => {
                 done += count;
                 if count < length {

@@ -1,7 +1,7 @@
 //! Processes: making, ending, waiting for and signalling them.
 
+use super::fs::read_path;
 use super::{Errno, Result};
-use crate::fs::PATH_MAX;
 use crate::mm::heap;
 use crate::process::exec::{self, ARG_MAX};
 use crate::process::{self, Waited, Which};
@@ -9,7 +9,6 @@ use crate::sched::task::{self, Exit, State};
 use crate::sched::{self, current};
 use crate::uaccess::{self, StringError, put_user};
 use crate::{exception, signal};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -55,8 +54,9 @@ pub fn clone(regs: &mut PtRegs) -> Result {
         return Err(Errno::EINVAL);
     }
     let has = |flag| flags & flag != 0;
-    let child = process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
-        .map_err(|_| Errno::EAGAIN)?;
+    let child =
+        process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
+            .map_err(|_| Errno::EAGAIN)?;
     let id = child.id;
     if has(CLONE_CHILD_SETTID)
         && let Some(space) = &mut *child.space.lock()
@@ -99,12 +99,7 @@ fn read_strings(array: u64, room: &mut usize) -> Result<Vec<Vec<u8>>> {
 pub fn execve(regs: &mut PtRegs) -> Result {
     let [path, argv, envp, ..] = regs.regs;
     {
-        let mut bytes = Vec::new();
-        uaccess::strncpy_from_user(&mut bytes, path as usize, PATH_MAX).map_err(|why| match why {
-            StringError::Fault => Errno::EFAULT,
-            StringError::TooLong => Errno::ENAMETOOLONG,
-        })?;
-        let path = String::from_utf8(bytes).map_err(|_| Errno::ENOENT)?;
+        let path = read_path(path)?;
         let mut room = ARG_MAX;
         let argv = read_strings(argv, &mut room)?;
         let envp = read_strings(envp, &mut room)?;
@@ -112,7 +107,7 @@ pub fn execve(regs: &mut PtRegs) -> Result {
         let envp: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
         // Up to here, and inside, a failure leaves the old program as it was.
         let (space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
-            exec::Error::NotFound => Errno::ENOENT,
+            exec::Error::Path(why) => why.into(),
             exec::Error::NotAFile => Errno::EACCES,
             exec::Error::Format(_) => Errno::ENOEXEC,
             exec::Error::TooLong => Errno::E2BIG,

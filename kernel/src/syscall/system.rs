@@ -5,7 +5,7 @@ use super::{Errno, Result};
 use crate::process::exec::STACK_SIZE;
 use crate::random;
 use crate::sched::{MAX_TASKS, current};
-use crate::uaccess::{copy_to_user, put_user};
+use crate::uaccess::{copy_to_user, get_user, put_user};
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
 
@@ -14,7 +14,8 @@ const FIELD: usize = 65;
 
 /// uname(name). The release is what C libraries compare with the oldest Linux they support.
 pub fn uname(regs: &mut PtRegs) -> Result {
-    let fields = ["Linux", "ventry", "5.10.0-ventry", concat!("Ventry ", env!("CARGO_PKG_VERSION")), "aarch64", "(none)"];
+    let fields =
+        ["Linux", "ventry", "5.10.0-ventry", concat!("Ventry ", env!("CARGO_PKG_VERSION")), "aarch64", "(none)"];
     let mut name = [0u8; FIELD * 6];
     for (room, text) in name.chunks_exact_mut(FIELD).zip(fields) {
         room[..text.len()].copy_from_slice(text.as_bytes());
@@ -26,7 +27,9 @@ pub fn uname(regs: &mut PtRegs) -> Result {
 /// getrandom(buffer, length, flags)
 pub fn getrandom(regs: &mut PtRegs) -> Result {
     let [buffer, length, flags, ..] = regs.regs;
-    if flags as u32 & !(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) != 0 {
+    let flags = flags as u32;
+    let unclear = GRND_RANDOM | GRND_INSECURE;
+    if flags & !(GRND_NONBLOCK | unclear) != 0 || flags & unclear == unclear {
         return Err(Errno::EINVAL);
     }
     // Linux gives at most this much at once.
@@ -38,11 +41,10 @@ pub fn getrandom(regs: &mut PtRegs) -> Result {
         random::fill(chunk);
         match copy_to_user((buffer as usize).wrapping_add(done), chunk) {
             Ok(()) => done += chunk.len(),
-            Err(fault) if done + chunk.len() > fault.left && fault.left < chunk.len() => {
-                return Ok(done + chunk.len() - fault.left);
+            Err(fault) => {
+                done += chunk.len() - fault.left;
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
             }
-            Err(_) if done > 0 => return Ok(done),
-            Err(_) => return Err(Errno::EFAULT),
         }
     }
     Ok(done)
@@ -64,7 +66,8 @@ pub fn prlimit64(regs: &mut PtRegs) -> Result {
         _ => return Err(Errno::EINVAL),
     };
     if new != 0 {
-        return Err(Errno::EPERM);
+        let [soft, hard] = get_user::<[u64; 2]>(new as usize)?;
+        return Err(if soft > hard { Errno::EINVAL } else { Errno::EPERM });
     }
     if old != 0 {
         put_user(old as usize, [limit, limit])?;

@@ -13,7 +13,11 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 fn check_clock(clock: u64) -> Result<()> {
     match clock as u32 {
-        CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE
+        CLOCK_REALTIME
+        | CLOCK_MONOTONIC
+        | CLOCK_MONOTONIC_RAW
+        | CLOCK_REALTIME_COARSE
+        | CLOCK_MONOTONIC_COARSE
         | CLOCK_BOOTTIME => Ok(()),
         _ => Err(Errno::EINVAL),
     }
