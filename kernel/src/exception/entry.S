@@ -72,8 +72,8 @@
     ldp     x21, x22, [sp, #{S_PC}]
     msr     elr_el1, x21
     msr     spsr_el1, x22
+    ldp     x30, x23, [sp, #{S_LR}]
     .if \el == 0
-    ldr     x23, [sp, #{S_SP}]
     msr     sp_el0, x23
     .endif
     ldp     x0,  x1,  [sp, #16 * 0]
@@ -91,7 +91,6 @@
     ldp     x24, x25, [sp, #16 * 12]
     ldp     x26, x27, [sp, #16 * 13]
     ldp     x28, x29, [sp, #16 * 14]
-    ldr     x30, [sp, #{S_LR}]
     add     sp, sp, #{S_FRAME_SIZE}
     eret
     dsb     nsh

@@ -8,7 +8,7 @@ use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
 use crate::sync::IrqLock;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress, UpdatableDescriptor};
-use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
+use aarch64_paging::paging::{El1And0, MemoryRegion, PageTable, Translation, VaRange};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -49,6 +49,12 @@ pub enum Fault {
     OutOfMemory,
 }
 
+impl From<OutOfMemory> for Fault {
+    fn from(_: OutOfMemory) -> Self {
+        Fault::OutOfMemory
+    }
+}
+
 impl Rights {
     /// Loads and stores.
     pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
@@ -61,18 +67,19 @@ impl Rights {
         }
     }
 
-    /// Descriptor attributes; a page without any right is invalid.
+    /// Descriptor attributes, with at least one right.
     fn attributes(self) -> Attributes {
         let mut attributes = PAGE;
-        attributes.set(Attributes::VALID, self.allow(Access::Read));
         attributes.set(Attributes::READ_ONLY, !self.write);
         attributes.set(Attributes::UXN, !self.execute);
         attributes
     }
 }
 
-/// What every user page has: EL0 access, an ASID, never executable at EL1.
+/// What every page that may be used has: EL0 access, an ASID, never executable at EL1.
 const PAGE: Attributes = NORMAL
+    .union(Attributes::VALID)
+    .union(Attributes::TABLE_OR_PAGE)
     .union(Attributes::USER)
     .union(Attributes::NON_GLOBAL)
     .union(Attributes::ACCESSED)
@@ -206,8 +213,8 @@ impl AddressSpace {
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
         let pages: Vec<usize> = self.pages.range(range).map(|(&page, _)| page).collect();
         for page in pages {
-            update(&mut self.mapping, page, |descriptor| descriptor.set(PhysicalAddress(0), Attributes::empty()));
-            // No table and, the update saw to that, no TLB has the frame any more.
+            set_descriptor(&mut self.mapping, page, None)?;
+            // No table and, that saw to it, no TLB has the frame any more.
             self.pages.remove(&page);
         }
         Ok(())
@@ -223,13 +230,11 @@ impl AddressSpace {
             area.rights = rights;
         }
         self.join();
-        let attributes = rights.attributes();
-        let cleared = !attributes & (Attributes::VALID | Attributes::READ_ONLY | Attributes::UXN);
         for (&page, frame) in self.pages.range(range) {
             if rights.execute {
                 sync_instructions(frame);
             }
-            update(&mut self.mapping, page, |descriptor| descriptor.modify_flags(attributes, cleared));
+            set_descriptor(&mut self.mapping, page, Some((frame, rights)))?;
         }
         Ok(true)
     }
@@ -317,9 +322,11 @@ impl AddressSpace {
         if !area.rights.allow(access) {
             return Err(Fault::Refused(Held::Forbids));
         }
-        if !self.pages.contains_key(&page_down(address)) {
-            let frame = frames::alloc_zeroed().map_err(|_| Fault::OutOfMemory)?;
-            self.insert(page_down(address), frame, area.rights).map_err(|_| Fault::OutOfMemory)?;
+        let page = page_down(address);
+        if let Some(frame) = self.pages.get(&page) {
+            set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
+        } else {
+            self.insert(page, frames::alloc_zeroed()?, area.rights)?;
         }
         Ok(area.rights)
     }
@@ -406,25 +413,27 @@ impl AddressSpace {
     /// Puts a frame behind a page that has none.
     fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
         super::heap::reserve()?;
-        self.mapping.translation().refill()?;
-        let region = MemoryRegion::new(page, page + PAGE_SIZE);
-        let physical = PhysicalAddress(frame.address() as usize);
-        self.mapping
-            .map_range(&region, physical, rights.attributes(), Constraints::empty())
-            .expect("a page that had no frame can be mapped");
+        set_descriptor(&mut self.mapping, page, Some((&frame, rights)))?;
         self.pages.insert(page, frame);
         Ok(())
     }
 }
 
-/// Changes the descriptor of a page that has a frame.
-fn update(
+/// Sets a page's descriptor; without a frame or any right it is invalid.
+fn set_descriptor(
     mapping: &mut Mapping<UserTables, El1And0>,
     page: usize,
-    change: impl Fn(&mut UpdatableDescriptor<'_, Attributes>) -> Result<(), ()>,
-) {
+    content: Option<(&Frame, Rights)>,
+) -> Result<(), OutOfMemory> {
+    mapping.translation().refill()?;
     let region = MemoryRegion::new(page, page + PAGE_SIZE);
-    mapping.modify_range(&region, &|_: &_, descriptor: &mut _| change(descriptor)).expect("a mapped page can be changed");
+    let (physical, attributes) = match content {
+        Some((frame, rights)) if rights.allow(Access::Read) => (frame.address() as usize, rights.attributes()),
+        _ => (0, Attributes::empty()),
+    };
+    let set = |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
+    mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
+    Ok(())
 }
 
 impl Drop for AddressSpace {
