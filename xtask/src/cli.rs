@@ -3,7 +3,7 @@
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
-use crate::{doctor, explain, gdb, workspace};
+use crate::{check, doctor, explain, gdb, mutants, test, workspace};
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -88,6 +88,43 @@ Examples:
   cargo xtask explain --brief 96000045
   cargo xtask explain --pstate 0x600003c5")]
     Explain(ExplainArgs),
+    /// Run all tests: those of the host, and those that start machines
+    #[command(after_help = "\
+Ends with the line `N passed, M failed`; the exit code is 1 when M is not 0 or when no test's name holds FILTER.
+
+Examples:
+  cargo xtask test
+  cargo xtask test qemu::programs
+  cargo xtask test --list")]
+    Test(TestArgs),
+    /// Put faults into a copy of the code, one at a time, and see that the tests notice
+    #[command(after_help = "\
+The faults are listed in tests/mutants.toml. Ends with the line `N passed, M failed`.
+
+Examples:
+  cargo xtask mutants
+  cargo xtask mutants barrier")]
+    Mutants(MutantsArgs),
+    /// Check format, clippy (host and target, no warnings) and documentation
+    #[command(after_help = "\
+Examples:
+  cargo xtask check")]
+    Check,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// Only tests whose name holds this
+    filter: Option<String>,
+    /// Print the tests' names instead of running them
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Args)]
+struct MutantsArgs {
+    /// Only mutants whose name holds this
+    filter: Option<String>,
 }
 
 #[derive(Args)]
@@ -161,7 +198,7 @@ struct MachineArgs {
     /// More boot arguments, in one word: `tick=1000`
     #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
-    /// Exception level the kernel is entered at
+    /// Exception level the kernel is entered at; at 3 it only says that it will not go on
     #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     entry_el: u8,
     /// End the machine after this time [default: 60; none for --interactive and gdb]
@@ -260,6 +297,18 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Doctor(args) => doctor::doctor(&root, args.json),
         Verb::Qemu(args) => qemu(&root, args),
         Verb::Gdb(args) => gdb(&root, args),
+        Verb::Test(args) => {
+            setup::ensure(&root, &[Need::Target, Need::Qemu])?;
+            test::test(&root, args.filter.as_deref(), args.list)
+        }
+        Verb::Mutants(args) => {
+            setup::ensure(&root, &[Need::Target, Need::Qemu])?;
+            mutants::mutants(&root, args.filter.as_deref())
+        }
+        Verb::Check => {
+            setup::ensure(&root, &[Need::Target, Need::Clippy])?;
+            check::check(&root).map(|()| 0)
+        }
         Verb::Explain(args) => {
             let text = match (args.esr, args.pstate) {
                 (_, Some(pstate)) => explain::pstate(pstate) + "\n",

@@ -60,6 +60,21 @@ fn open(bytes: &[u8]) -> Result<(&FileHeader64<object::Endianness>, &[elf::Progr
     Ok((header, segments))
 }
 
+/// A program without what lies behind its segments: sections and debug information, which take most of the file and which
+/// the kernel never reads.
+pub fn strip(program: &[u8]) -> Result<Vec<u8>> {
+    let (header, segments) = open(program)?;
+    let ends = segments.iter().map(|segment| segment.p_offset(Little) + segment.p_filesz(Little));
+    let headers = header.e_phoff(Little) + size_of_val(segments) as u64;
+    let end = ends.chain([headers]).max().unwrap_or_default();
+    let mut stripped = program[..end as usize].to_vec();
+    // e_shoff, then e_shnum and e_shstrndx: no sections are left.
+    for field in [40..48, 60..64] {
+        stripped[field].fill(0);
+    }
+    Ok(stripped)
+}
+
 /// The flat boot image of a kernel: its segments as they lie in memory from the lowest address on, without the zeroes
 /// behind the last. The kernel's first bytes already are the header of the arm64 boot protocol.
 pub fn flatten(kernel: &[u8]) -> Result<Vec<u8>> {
@@ -87,12 +102,12 @@ pub fn flatten(kernel: &[u8]) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A little ELF file: its type, machine, and segments as (type, address, bytes).
-    fn elf(kind: u16, machine: u16, segments: &[(u32, u64, &[u8])]) -> Vec<u8> {
+    pub(crate) fn elf(kind: u16, machine: u16, segments: &[(u32, u64, &[u8])]) -> Vec<u8> {
         let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
         file.extend([kind, machine].iter().flat_map(|half| half.to_le_bytes()));
         file.extend(1u32.to_le_bytes());
@@ -162,6 +177,17 @@ mod tests {
         assert_eq!(image.len(), 0x104);
         assert_eq!((&image[..64], &image[0x100..]), (&head[..], &b"data"[..]));
         assert!(image[64..0x100].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_stripped_program_keeps_its_segments() {
+        let bare = elf(2, 183, &[(1, 0x1000, b"code"), (1, 0x2000, b"data")]);
+        let mut whole = [&bare[..], b"debug information"].concat();
+        whole[40] = bare.len() as u8;
+        whole[60] = 7;
+        whole[62] = 6;
+        assert_eq!(strip(&whole).unwrap(), bare);
+        assert_eq!(strip(&bare).unwrap(), bare);
     }
 
     #[test]

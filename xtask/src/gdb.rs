@@ -2,7 +2,7 @@
 
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Program};
-use crate::setup;
+use crate::{process, setup};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -28,7 +28,7 @@ pub fn debug(images: &Images, mut config: Config, mut on: impl FnMut(Event<'_>) 
     // The commands ask this tool for words.
     gdb.env("VENTRY_XTASK", env::current_exe().context("the tool does not know its own path")?);
 
-    machine::leave_interrupts_to_gdb();
+    process::leave_interrupts_to_gdb();
     let (started, starts) = mpsc::channel();
     thread::scope(|scope| {
         let machine = scope.spawn(|| {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,8 +35,7 @@ impl Images {
         let folder = workspace::target_dir(&root).join("xtask");
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         // Both kernels have one name in cargo's folder: nobody may build between here and the copy.
-        let lock = File::create(folder.join("lock")).and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.with_context(|| format!("{} cannot be locked", folder.display()))?;
+        let _lock = lock(&folder.join("lock")).with_context(|| format!("{} cannot be locked", folder.display()))?;
 
         let compiler = Compiler::find(&root)?;
         let compiler = compiler.context("there is no compiler for the Arm target; `cargo xtask setup` brings one")?;
@@ -68,6 +68,16 @@ impl Images {
     }
 }
 
+/// Waits until nobody else holds the lock; it lasts as long as the file is open.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::create(path)?;
+    if file.try_lock().is_err() {
+        eprintln!("xtask: waiting for another build");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
 /// Runs a cargo build and gives the executables it made, by name.
 fn executables(build: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
     build.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
@@ -98,7 +108,8 @@ fn archive(programs: &BTreeMap<String, PathBuf>, more: Option<(&str, &[u8])>) ->
         archive.append_data(&mut header, path, bytes).with_context(|| format!("{path} does not fit into the archive"))
     };
     for (name, path) in programs {
-        append(&format!("bin/{name}"), &read(path)?)?;
+        let program = elf::strip(&read(path)?).with_context(|| format!("{} is no program", path.display()))?;
+        append(&format!("bin/{name}"), &program)?;
     }
     if let Some((path, bytes)) = more {
         append(path, bytes)?;
@@ -121,7 +132,7 @@ mod tests {
         let programs: BTreeMap<_, _> = ["hello", "init"]
             .map(|name| {
                 let path = folder.path().join(name);
-                fs::write(&path, format!("I am {name}")).unwrap();
+                fs::write(&path, elf::tests::elf(2, 183, &[(1, 0x1000, name.as_bytes())])).unwrap();
                 (name.to_string(), path)
             })
             .into();
@@ -133,11 +144,12 @@ mod tests {
             let mut entry = entry.unwrap();
             let header = entry.header();
             assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.gid().unwrap()), (0, 0, 0));
-            let mut content = String::new();
-            entry.read_to_string(&mut content).unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
             (entry.path().unwrap().display().to_string(), content)
         });
-        let expected = [("bin/hello", "I am hello"), ("bin/init", "I am init"), ("exec/a b", "mine")];
-        assert!(files.eq(expected.map(|(path, content)| (path.to_string(), content.to_string()))));
+        let content = |name: &str| fs::read(&programs[name]).unwrap();
+        let expected = [("bin/hello", content("hello")), ("bin/init", content("init")), ("exec/a b", b"mine".to_vec())];
+        assert!(files.eq(expected.map(|(path, content)| (path.to_string(), content))));
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! All of it may be called from many threads at once.
 
+pub mod check;
 pub mod cli;
 pub mod console;
 pub mod doctor;
@@ -21,7 +22,10 @@ pub mod explain;
 pub mod gdb;
 pub mod images;
 pub mod machine;
+pub mod mutants;
+pub mod process;
 pub mod setup;
 pub mod symbols;
+pub mod test;
 pub mod toolchain;
 pub mod workspace;

@@ -2,25 +2,20 @@
 
 use crate::console::{Filter, Piece};
 use crate::images::Images;
+pub use crate::process::Started;
+use crate::process::{Running, Said, terminal};
 use crate::symbols::Symbols;
 use anyhow::{Context, Result, bail, ensure};
 use drivers::bootargs::push_word;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use std::collections::VecDeque;
+use nix::sys::signal::Signal;
+use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, Once, PoisonError};
+use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 /// The program that is QEMU when nothing else is said.
 pub const QEMU: &str = "qemu-system-aarch64";
@@ -73,7 +68,7 @@ pub struct Config {
     pub smp: u8,
     /// Memory in MiB.
     pub mem: u32,
-    /// The exception level the kernel is entered at: 1, 2 or 3.
+    /// The exception level the kernel is entered at: 1, 2 or 3. At 3 it gets neither boot arguments nor the archive.
     pub entry_el: u8,
     /// Time by instructions, one every 2^this nanoseconds.
     pub icount: Option<u8>,
@@ -137,23 +132,6 @@ pub enum Event<'a> {
     Qemu(&'a [u8]),
 }
 
-/// A machine that was started, to end it by.
-#[derive(Clone, Copy, Debug)]
-pub struct Started {
-    /// Whom signals go to: negative, a process group (`kill(2)`).
-    target: Pid,
-}
-
-impl Started {
-    /// Ends the machine, unless it has ended.
-    pub fn end(self) {
-        let running = running();
-        if running.contains(&self.target) {
-            let _ = kill(self.target, Signal::SIGTERM);
-        }
-    }
-}
-
 /// How a machine ended, and all that it said.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -187,7 +165,7 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
 /// was over. The machine is ended when `on` fails.
 pub fn watch(images: &Images, config: &Config, mut on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
     let mut qemu = Running::start(command(images, config)?, &config.input)?;
-    on(Event::Started(Started { target: qemu.target }))?;
+    on(Event::Started(qemu.started()))?;
     let mut symbols = None;
     let mut filter =
         Filter::new(|address| match symbols.get_or_insert_with(|| Symbols::open(&images.elf, &images.root)) {
@@ -287,11 +265,32 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
-    command.arg("-kernel").arg(&images.image);
-    command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&initramfs));
-    command.args(["-append", &boot_arguments(config, init.as_deref())]);
+    if config.entry_el == 3 {
+        boot_at_el3(&mut command, images.image.to_str().context("the checkout's path is not UTF-8")?);
+    } else {
+        command.arg("-kernel").arg(&images.image);
+        command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&initramfs));
+        command.args(["-append", &boot_arguments(config, init.as_deref())]);
+    }
     command.args(&config.qemu_args);
     Ok(command)
+}
+
+/// Plays a firmware that leaves the CPU at EL3, as QEMU's own way to boot a kernel never does: the image 2 MiB into memory,
+/// the device tree, which QEMU then puts at its beginning, in x0; no boot arguments and no archive.
+fn boot_at_el3(command: &mut Command, image: &str) {
+    let firmware = [
+        // movz x0, #0x4000, lsl #16; movz x1, #0x4020, lsl #16
+        "loader,addr=0x40100000,data=0xd2a80401d2a80000,data-len=8",
+        // br x1
+        "loader,addr=0x40100008,data=0xd61f0020,data-len=4",
+        "loader,addr=0x40100000,cpu-num=0",
+    ];
+    // A comma in a file's name is doubled.
+    let kernel = format!("loader,file={},addr=0x40200000,force-raw=on", image.replace(',', ",,"));
+    for device in [&*kernel].into_iter().chain(firmware) {
+        command.args(["-device", device]);
+    }
 }
 
 /// The kernel's boot arguments ([`drivers::bootargs`]).
@@ -331,167 +330,122 @@ fn word(text: &str) -> String {
     quoted.trim_start().into()
 }
 
-/// Whether a person's terminal becomes the machine's.
-fn terminal(input: &Input) -> bool {
-    *input == Input::Stdin && io::stdin().is_terminal()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
-/// What QEMU's two outputs bring.
-enum Said {
-    Console(Vec<u8>),
-    Error(Vec<u8>),
-}
-
-/// A QEMU that runs; ended when dropped.
-struct Running {
-    child: Child,
-    /// As in [`Started`].
-    target: Pid,
-    said: mpsc::Receiver<Said>,
-    stdin: Option<ChildStdin>,
-    relay_stdin: bool,
-    dialogue: VecDeque<(String, String)>,
-    /// What the console has shown since the last answer.
-    shown: Vec<u8>,
-}
-
-/// Whom to end when this process is told to end.
-static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-
-fn running() -> std::sync::MutexGuard<'static, Vec<Pid>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Set while the terminal's Ctrl-C is gdb's to act on.
-static INTERRUPTS_ARE_GDBS: AtomicBool = AtomicBool::new(false);
-
-/// From now on Ctrl-C stops the machine, as gdb does it, and ends nothing.
-pub fn leave_interrupts_to_gdb() {
-    INTERRUPTS_ARE_GDBS.store(true, Ordering::Relaxed);
-}
-
-/// Makes the signals that end this process end the machines with it.
-fn end_machines_with_us() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // It fails where signals cannot be caught at all: then they end this process alone.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGINT && INTERRUPTS_ARE_GDBS.load(Ordering::Relaxed) {
-                    continue;
-                }
-                for &target in running().iter() {
-                    let _ = kill(target, Signal::SIGTERM);
-                }
-                std::process::exit(128 + signal);
-            }
-        });
-    });
-}
-
-impl Running {
-    fn start(mut command: Command, input: &Input) -> Result<Running> {
-        end_machines_with_us();
-        let terminal = terminal(input);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(match input {
-            Input::Nothing | Input::Pty => Stdio::null(),
-            Input::Stdin if terminal => Stdio::inherit(),
-            Input::Stdin | Input::Dialogue(_) => Stdio::piped(),
-        });
-        // A process group of its own, so that a script that wraps QEMU ends as a whole; but only the terminal's own
-        // group may read from it.
-        if !terminal {
-            command.process_group(0);
+    fn images(folder: &Path) -> Images {
+        Images {
+            root: folder.into(),
+            ktest: false,
+            elf: folder.join("kernel"),
+            image: folder.join("my Image"),
+            programs: [("hello".to_string(), folder.join("hello"))].into(),
+            initramfs: folder.join("initramfs.tar"),
         }
-        let name = command.get_program().to_os_string();
-        let (sender, said) = mpsc::channel();
-        // Registered before anyone can be told to end it.
-        let mut registered = running();
-        let mut child = command.spawn().with_context(|| format!("{} cannot be started", name.display()))?;
-        let pid = child.id() as i32;
-        let target = Pid::from_raw(if terminal { pid } else { -pid });
-        registered.push(target);
-        drop(registered);
-        if let Some(stdout) = child.stdout.take() {
-            pump(stdout, sender.clone(), Said::Console);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            pump(stderr, sender, Said::Error);
-        }
-        let dialogue = match input {
-            Input::Dialogue(exchanges) => exchanges.iter().cloned().collect(),
-            _ => VecDeque::new(),
+    }
+
+    fn hello() -> Config {
+        Config { program: Program::Named("hello".into()), ..Config::default() }
+    }
+
+    /// The words of the command line for a machine.
+    fn line(config: &Config) -> Vec<String> {
+        let command = command(&images(Path::new("/images")), config).unwrap();
+        command.get_args().map(|word| word.to_str().unwrap().to_string()).collect()
+    }
+
+    /// The word behind `option`.
+    fn value<'a>(line: &'a [String], option: &str) -> Option<&'a str> {
+        line.iter().skip_while(|word| *word != option).nth(1).map(String::as_str)
+    }
+
+    #[test]
+    fn a_machine_as_a_command_line() {
+        let small = Config { gic: 2, cpu: "max".into(), mem: 64, entry_el: 2, icount: Some(4), ..hello() };
+        let small = line(&Config { initramfs: Some("bad.tar".into()), ..small });
+        assert_eq!(value(&small, "-M"), Some("virt,gic-version=2,virtualization=on"));
+        assert_eq!((value(&small, "-cpu"), value(&small, "-m")), (Some("max"), Some("64M")));
+        assert_eq!(value(&small, "-icount"), Some("shift=4,sleep=off"));
+        assert_eq!(value(&small, "-kernel"), Some("/images/my Image"));
+        assert_eq!(value(&small, "-initrd"), Some("bad.tar"));
+        let plain = line(&hello());
+        assert_eq!((value(&plain, "-icount"), value(&plain, "-initrd")), (None, Some("/images/initramfs.tar")));
+        let other = Config { entry_el: 3, qemu_args: vec!["-S".into()], ..hello() };
+        let other = line(&other);
+        assert_eq!(value(&other, "-M"), Some("virt,gic-version=3,secure=on"));
+        assert_eq!((value(&other, "-kernel"), value(&other, "-append")), (None, None));
+        assert_eq!(value(&other, "-device"), Some("loader,file=/images/my Image,addr=0x40200000,force-raw=on"));
+        assert_eq!(other.last().unwrap(), "-S");
+    }
+
+    #[test]
+    fn boot_arguments_come_back_as_words() {
+        let args = ["null", "a b", "", "it's \"x\" \\"].map(String::from).to_vec();
+        let config = Config { log: Some("debug".into()), append: "tick=1000".into(), args: args.clone(), ..hello() };
+        let line = line(&config);
+        let line = value(&line, "-append").unwrap();
+        let words: Vec<String> = drivers::bootargs::words(line).map(|word| word.chars().collect()).collect();
+        let kernel = ["semihosting", "records", "loglevel=debug", "tick=1000", "init=/bin/hello", "--"];
+        assert_eq!(words[..6], kernel);
+        assert_eq!(words[6..], args);
+        let path = boot_arguments(&Config::default(), Some("/exec/a b"));
+        let init = drivers::bootargs::words(&path).find_map(|word| word.value_of("init")).unwrap();
+        assert_eq!(init.chars().collect::<String>(), "/exec/a b");
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused() {
+        let images = images(Path::new("/images"));
+        let refusal = |config| command(&images, &config).unwrap_err().to_string();
+        let missing = refusal(Config { program: Program::Named("helo".into()), ..Config::default() });
+        assert_eq!(missing, "there is no program `helo`; there are: hello");
+        assert!(refusal(Config { ktest: Some("overflow".into()), ..hello() }).contains("in-kernel test"));
+        let host = Config { program: Program::Host("/no/such/file".into()), ..Config::default() };
+        assert!(refusal(host).contains("/no/such/file cannot be read"));
+    }
+
+    /// One test, because a script cannot be started while another thread that starts one has inherited it open.
+    #[test]
+    fn how_machines_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path());
+        let run = |script: &str, config: Config| {
+            let qemu = folder.path().join("fake qemu");
+            fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+            run(&images, &Config { qemu: qemu.into(), ..config })
         };
-        let stdin = child.stdin.take();
-        let relay_stdin = *input == Input::Stdin && stdin.is_some();
-        Ok(Running { child, target, said, stdin, relay_stdin, dialogue, shown: Vec::new() })
-    }
 
-    /// What QEMU says next, within `limit`; disconnected when it has said all.
-    fn next(&self, limit: Option<Duration>) -> Result<Said, RecvTimeoutError> {
-        match limit {
-            Some(limit) => self.said.recv_timeout(limit),
-            None => self.said.recv().map_err(RecvTimeoutError::from),
-        }
-    }
+        let outcome = run(r#"printf 'one\036{"a":1}\n two'; exit 139"#, hello()).unwrap();
+        assert_eq!((outcome.code, outcome.timed_out, &*outcome.console), (139, false, "one two"));
+        assert_eq!(outcome.records, [serde_json::json!({ "a": 1 })]);
 
-    /// Sends what is due now that the console shows `bytes`. A machine that is gone takes nothing, which is no error.
-    fn answer(&mut self, bytes: &[u8]) {
-        if self.relay_stdin {
-            // Not before the machine has spoken: setting up the UART empties its FIFO.
-            self.relay_stdin = false;
-            if let Some(mut stdin) = self.stdin.take() {
-                thread::spawn(move || {
-                    let _ = io::copy(&mut io::stdin(), &mut stdin);
-                    // End of transmission, as a terminal says it.
-                    let _ = stdin.write_all(b"\x04");
-                });
-            }
-        }
-        self.shown.extend(bytes);
-        while let Some((cue, answer)) = self.dialogue.front() {
-            let mut windows = self.shown.windows(cue.len().max(1));
-            let Some(at) = windows.position(|window| window.starts_with(cue.as_bytes())) else { break };
-            self.shown.drain(..at + cue.len());
-            if let Some(stdin) = &mut self.stdin {
-                let _ = stdin.write_all(answer.as_bytes()).and_then(|()| stdin.flush());
-            }
-            self.dialogue.pop_front();
-        }
-    }
+        // The whole script ends, with what it started and what ignores a polite end.
+        let short = Config { timeout: Some(Duration::from_millis(300)), ..hello() };
+        let before = Instant::now();
+        let outcome = run("trap '' TERM; echo up; sleep 100 & sleep 100; sleep 100", short.clone()).unwrap();
+        assert_eq!((outcome.code, outcome.timed_out, &*outcome.console), (TIMED_OUT, true, "up\n"));
+        assert!(before.elapsed() < GRACE * 3);
 
-    fn signal(&self, signal: Signal) {
-        let _ = kill(self.target, signal);
-    }
+        let error = |script| run(script, hello()).unwrap_err().to_string();
+        assert_eq!(error("echo 'no such CPU' >&2; exit 1"), "QEMU did not start: no such CPU");
+        assert_eq!(error("kill -9 $$"), "QEMU was ended by signal 9");
+        assert!(error(r"printf '\036{half\n'").contains("not JSON: {half"));
+        assert_eq!(run("echo 'exit 1' is no error", hello()).unwrap().code, 0);
+        assert_eq!(run("exit 1", hello()).unwrap().code, 1, "a silent program's own code");
 
-    fn wait(mut self) -> Result<ExitStatus> {
-        running().retain(|&target| target != self.target);
-        self.child.wait().context("QEMU's end cannot be awaited")
-    }
-}
+        let exchanges = [("$ ", "first\n"), ("$ ", "second\n")].map(|(cue, answer)| (cue.into(), answer.into()));
+        let talk = Config { input: Input::Dialogue(exchanges.to_vec()), ..hello() };
+        let outcome = run("printf '$ '; read a; printf '$ '; read b; echo $a-$b; exit 5", talk).unwrap();
+        assert_eq!((outcome.code, &*outcome.console), (5, "$ $ first-second\n"));
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut registered = running();
-        if registered.contains(&self.target) {
-            registered.retain(|&target| target != self.target);
-            self.signal(Signal::SIGKILL);
-            let _ = self.child.wait();
-        }
+        let failing =
+            watch(&images, &Config { qemu: folder.path().join("fake qemu").into(), ..hello() }, |_| bail!("no"));
+        assert_eq!(failing.unwrap_err().to_string(), "no");
+        assert!(crate::process::running().is_empty());
     }
-}
-
-/// Sends what comes from `source` until it ends.
-fn pump(mut source: impl Read + Send + 'static, to: mpsc::Sender<Said>, said: fn(Vec<u8>) -> Said) {
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        loop {
-            match source.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(len) if len > 0 && to.send(said(buffer[..len].to_vec())).is_ok() => {}
-                _ => break,
-            }
-        }
-    });
 }

@@ -146,7 +146,8 @@ impl Need {
                 Err(error) => eprintln!("xtask: {error:#}; trying the compiler in the system's packages"),
             }
         }
-        self.plan().context("no package that brings it is known for this system")?.run()
+        let plan = self.plan();
+        plan.with_context(|| format!("no package of this system is known to bring it; {}", self.cure()))?.run()
     }
 }
 
@@ -154,15 +155,14 @@ impl Need {
 pub fn ensure(root: &Path, needs: &[Need]) -> Result<()> {
     for &need in needs {
         let name = need.name();
-        let hint = || format!("{name} is needed; {}", need.cure());
         match need.probe(root)? {
             State::Found(_) => continue,
             State::TooOld(found) => bail!("{name} {found} is too old, {} is needed; {}", need.needed(), need.cure()),
             State::Missing => eprintln!("xtask: {name} is missing; bringing it"),
         }
-        need.bring(root).with_context(hint)?;
+        need.bring(root).with_context(|| format!("{name} is missing"))?;
         if need.probe(root)? == State::Missing {
-            return Err(anyhow::anyhow!("it is still missing after that")).with_context(hint);
+            bail!("{name} is still missing after that; {}", need.cure());
         }
     }
     Ok(())
@@ -305,7 +305,7 @@ impl fmt::Display for Plan {
 impl Plan {
     fn run(&self) -> Result<()> {
         if !self.allowed {
-            bail!("this needs root, and there is no way to become it from here: type\n    {self}\n");
+            bail!("to install it takes root, which cannot be had from here; type\n    {self}");
         }
         for (number, words) in self.commands.iter().enumerate() {
             let mut command = Command::new(words[0]);
@@ -323,7 +323,8 @@ impl Plan {
 
 /// Runs a command, saying so; whatever it prints goes to standard error.
 pub fn run(command: &mut Command) -> Result<()> {
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words: Vec<_> = std::iter::once(program).chain(command.get_args()).collect();
     let line = words.join(OsStr::new(" ")).display().to_string();
     eprintln!("xtask: running `{line}`");
     let stderr = io::stderr().as_fd().try_clone_to_owned().context("standard error is closed")?;

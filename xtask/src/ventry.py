@@ -4,6 +4,7 @@ Offsets come from the debug information of the kernel, words from `cargo xtask e
 """
 
 import os
+import re
 import struct
 import subprocess
 
@@ -13,6 +14,8 @@ gdb.execute("set confirm off")
 
 
 def register(name):
+    if not gdb.selected_thread():
+        raise gdb.GdbError("the machine has ended")
     return int(gdb.parse_and_eval("$" + name)) & (1 << 64) - 1
 
 
@@ -35,7 +38,7 @@ def place(address):
     symbol = gdb.execute("info symbol %#x" % address, to_string=True).strip()
     if symbol.startswith("No symbol"):
         return ""
-    text = symbol.split(" in section ")[0].replace(" + ", "+")
+    text = re.sub("::h[0-9a-f]{16}", "", symbol.split(" in section ")[0].replace(" + ", "+"))
     line = gdb.find_pc_line(address)
     return "%s (%s:%d)" % (text, line.symtab.filename, line.line) if line.symtab else text
 
@@ -85,24 +88,31 @@ class Frame:
 
 
 def walk():
-    """The chain of frame records from here, innermost first: a code address, and the frame where an exception was taken there."""
-    yield register("pc"), None
+    """The chain of frame records from here, innermost first.
+
+    Each step is a code address and, where an exception was taken there, its frame and the name of the entry it came by.
+    """
+    inner = register("pc")
+    yield inner, None, None
     record, seen = register("x29"), set()
     while record and record % 8 == 0 and record not in seen and len(seen) < 256:
         seen.add(record)
         try:
             frame = Frame.of_record(record)
-            if frame:
-                yield frame.word("pc"), frame
-                if frame.from_el0():
-                    return
             following, address = read_words(record, 2)
         except gdb.MemoryError:
             print("     the record at %#x cannot be read" % record)
             return
-        if not frame and address:
+        if frame:
+            entry = place(inner).split("+")[0] or "exception"
+            inner = frame.word("pc")
+            yield inner, frame, entry
+            if frame.from_el0():
+                return
+        elif address:
             # A return address lies behind its call.
-            yield address - 4, None
+            inner = address - 4
+            yield inner, None, None
         record = following
 
 
@@ -118,12 +128,14 @@ Without ADDRESS, those of the innermost exception that the CPU is in."""
         if argument:
             Frame(int(gdb.parse_and_eval(argument)) & (1 << 64) - 1).print()
             return
-        frame = next((frame for _, frame in walk() if frame), None)
+        frame, entry = next(((frame, entry) for _, frame, entry in walk() if frame), (None, None))
         if not frame:
             raise gdb.GdbError("the CPU is in no exception that has saved its registers: x29 leads to no frame")
         frame.print()
-        esr, far = register("ESR_EL1"), register("FAR_EL1")
-        print("  ESR_EL1 %016x  %s" % (esr, in_words("--brief", hex(esr), hex(far))))
+        # An interrupt leaves the syndrome of the exception before it.
+        if not entry.endswith(("_irq", "_fiq")):
+            esr, far = register("ESR_EL1"), register("FAR_EL1")
+            print("  ESR_EL1 %016x  %s" % (esr, in_words("--brief", hex(esr), hex(far))))
 
 
 class ChainCommand(gdb.Command):
@@ -133,14 +145,11 @@ class ChainCommand(gdb.Command):
         super().__init__("ventry-chain", gdb.COMMAND_STACK)
 
     def invoke(self, argument, from_tty):
-        inner = None
-        for number, (address, frame) in enumerate(walk()):
+        for number, (address, frame, entry) in enumerate(walk()):
             if frame:
-                entry = gdb.execute("info symbol %#x" % inner, to_string=True).split()[0] if inner else "exception"
                 pstate = in_words("--pstate", hex(frame.word("pstate")))
                 print("---- %s, frame at %#x, interrupted %s" % (entry, frame.address, pstate))
             print("#%-3d %016x  %s" % (number, address, place(address)))
-            inner = address
 
 
 class SlotCommand(gdb.Command):

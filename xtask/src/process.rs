@@ -1,0 +1,207 @@
+//! QEMU as a process: started with its input and outputs in hand, and ended in every way that this process ends.
+
+use crate::machine::Input;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A machine that was started, to end it by.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// Whom signals go to: negative, a process group (`kill(2)`).
+    target: Pid,
+}
+
+impl Started {
+    /// Ends the machine, unless it has ended.
+    pub fn end(self) {
+        let running = running();
+        if running.contains(&self.target) {
+            let _ = kill(self.target, Signal::SIGTERM);
+        }
+    }
+}
+
+/// Whether a person's terminal becomes the machine's.
+pub(crate) fn terminal(input: &Input) -> bool {
+    *input == Input::Stdin && io::stdin().is_terminal()
+}
+
+/// What QEMU's two outputs bring.
+pub(crate) enum Said {
+    Console(Vec<u8>),
+    Error(Vec<u8>),
+}
+
+/// A QEMU that runs; ended when dropped.
+pub(crate) struct Running {
+    child: Child,
+    /// As in [`Started`].
+    target: Pid,
+    said: mpsc::Receiver<Said>,
+    stdin: Option<ChildStdin>,
+    relay_stdin: bool,
+    dialogue: VecDeque<(String, String)>,
+    /// What the console has shown since the last answer.
+    shown: Vec<u8>,
+}
+
+/// Whom to end when this process is told to end.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+pub(crate) fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Set while the terminal's Ctrl-C is gdb's to act on.
+static INTERRUPTS_ARE_GDBS: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C stops the machine, as gdb does it, and ends nothing.
+pub fn leave_interrupts_to_gdb() {
+    INTERRUPTS_ARE_GDBS.store(true, Ordering::Relaxed);
+}
+
+/// Makes the signals that end this process end the machines with it.
+fn end_machines_with_us() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // It fails where signals cannot be caught at all: then they end this process alone.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGINT && INTERRUPTS_ARE_GDBS.load(Ordering::Relaxed) {
+                    continue;
+                }
+                for &target in running().iter() {
+                    let _ = kill(target, Signal::SIGTERM);
+                }
+                std::process::exit(128 + signal);
+            }
+        });
+    });
+}
+
+impl Running {
+    /// Starts QEMU; its input is `input`, its outputs come by [`Running::next`].
+    pub(crate) fn start(mut command: Command, input: &Input) -> Result<Running> {
+        end_machines_with_us();
+        let terminal = terminal(input);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(match input {
+            Input::Nothing | Input::Pty => Stdio::null(),
+            Input::Stdin if terminal => Stdio::inherit(),
+            Input::Stdin | Input::Dialogue(_) => Stdio::piped(),
+        });
+        // A process group of its own, so that a script that wraps QEMU ends as a whole; but only the terminal's own
+        // group may read from it.
+        if !terminal {
+            command.process_group(0);
+        }
+        let name = command.get_program().to_os_string();
+        let (sender, said) = mpsc::channel();
+        // Registered before anyone can be told to end it.
+        let mut registered = running();
+        let mut child = command.spawn().with_context(|| format!("{} cannot be started", name.display()))?;
+        let pid = child.id() as i32;
+        let target = Pid::from_raw(if terminal { pid } else { -pid });
+        registered.push(target);
+        drop(registered);
+        if let Some(stdout) = child.stdout.take() {
+            pump(stdout, sender.clone(), Said::Console);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pump(stderr, sender, Said::Error);
+        }
+        let dialogue = match input {
+            Input::Dialogue(exchanges) => exchanges.iter().cloned().collect(),
+            _ => VecDeque::new(),
+        };
+        let stdin = child.stdin.take();
+        let relay_stdin = *input == Input::Stdin && stdin.is_some();
+        Ok(Running { child, target, said, stdin, relay_stdin, dialogue, shown: Vec::new() })
+    }
+
+    /// To end it by.
+    pub(crate) fn started(&self) -> Started {
+        Started { target: self.target }
+    }
+
+    /// What QEMU says next, within `limit`; disconnected when it has said all.
+    pub(crate) fn next(&self, limit: Option<Duration>) -> Result<Said, RecvTimeoutError> {
+        match limit {
+            Some(limit) => self.said.recv_timeout(limit),
+            None => self.said.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    /// Sends what is due now that the console shows `bytes`. A machine that is gone takes nothing, which is no error.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) {
+        if self.relay_stdin {
+            // Not before the machine has spoken: setting up the UART empties its FIFO.
+            self.relay_stdin = false;
+            if let Some(mut stdin) = self.stdin.take() {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut io::stdin(), &mut stdin);
+                    // End of transmission, as a terminal says it.
+                    let _ = stdin.write_all(b"\x04");
+                });
+            }
+        }
+        self.shown.extend(bytes);
+        while let Some((cue, answer)) = self.dialogue.front() {
+            let mut windows = self.shown.windows(cue.len().max(1));
+            let Some(at) = windows.position(|window| window.starts_with(cue.as_bytes())) else { break };
+            self.shown.drain(..at + cue.len());
+            if let Some(stdin) = &mut self.stdin {
+                let _ = stdin.write_all(answer.as_bytes()).and_then(|()| stdin.flush());
+            }
+            self.dialogue.pop_front();
+        }
+    }
+
+    /// Sends it a signal; one that is gone takes none, which is no error.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill(self.target, signal);
+    }
+
+    /// Its exit status, once it has ended.
+    pub(crate) fn wait(mut self) -> Result<ExitStatus> {
+        running().retain(|&target| target != self.target);
+        self.child.wait().context("QEMU's end cannot be awaited")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut registered = running();
+        if registered.contains(&self.target) {
+            registered.retain(|&target| target != self.target);
+            self.signal(Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Sends what comes from `source` until it ends.
+fn pump(mut source: impl Read + Send + 'static, to: mpsc::Sender<Said>, said: fn(Vec<u8>) -> Said) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            match source.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(len) if len > 0 && to.send(said(buffer[..len].to_vec())).is_ok() => {}
+                _ => break,
+            }
+        }
+    });
+}
