@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! There is no heap: programs use the stack, `static`s and [`sys::mmap`].
+//! There is no heap: programs use the stack, `static`s and `sys::mmap`.
 //!
 //! [`counters`], [`dirent`], [`editor`], [`errno`] and [`status`] are plain data and also build for the host, where their tests run
 //! (`cargo test --package user --lib`).

@@ -174,7 +174,15 @@ pub fn mmap(length: usize, protection: u32) -> Result<*mut u8, Errno> {
     let flags = linux::MAP_PRIVATE | linux::MAP_ANONYMOUS;
     // SAFETY: without MAP_FIXED the kernel picks addresses that nothing uses.
     unsafe { call(linux::__NR_mmap, [0, length, protection as usize, flags as usize, usize::MAX, 0]) }
-        .map(|address| address as *mut u8)
+        .map(core::ptr::with_exposed_provenance_mut)
+}
+
+/// Moves the end of the heap to `end` if it can be there (null cannot); gives where it is now.
+pub fn brk(end: *mut u8) -> *mut u8 {
+    // SAFETY: no Rust value lives in the heap, which only callers of this use.
+    core::ptr::with_exposed_provenance_mut(
+        unsafe { raw(linux::__NR_brk, [end.expose_provenance(), 0, 0, 0, 0, 0]) } as usize
+    )
 }
 
 /// Unmaps the pages of `start..start + length`.

@@ -29,8 +29,8 @@
 
 // kernel_entry_el0: the frame of an exception from EL0.
 //
-// Live and DAIF as for save_regs. Leaves x0..x28 zero, so that no user value steers speculation in the kernel; x29 = the
-// frame record of zeroes, where a backtrace ends; SP_EL0 = current.
+// Live and DAIF as for save_regs. Leaves x0 = the frame; x1..x28 zero, so that no user value steers speculation in the
+// kernel; x29 = the frame record of zeroes, where a backtrace ends; SP_EL0 = current.
     .macro  kernel_entry_el0
     save_regs
     mrs     x21, sp_el0
@@ -42,7 +42,8 @@
     str     w21, [sp, #{S_SYSCALLNO}]
     stp     xzr, xzr, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28
+    mov     x0, sp
+    .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28
     mov     x\n, xzr
     .endr
     .endm
@@ -50,7 +51,7 @@
 // kernel_entry_el1: the frame of an exception from EL1.
 //
 // Live and DAIF as for save_regs. SP_EL0 is `current` already. The frame record of fp and ELR chains the interrupted function
-// to the handler's backtrace.
+// to the handler's backtrace. Leaves x0 = the frame.
     .macro  kernel_entry_el1
     save_regs
     add     x21, sp, #{S_FRAME_SIZE}
@@ -59,6 +60,7 @@
     str     w21, [sp, #{S_SYSCALLNO}]
     stp     x29, x22, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
+    mov     x0, sp
     .endm
 
 // kernel_exit: back to what the frame at sp says, and past it.
@@ -70,8 +72,8 @@
     ldp     x21, x22, [sp, #{S_PC}]
     msr     elr_el1, x21
     msr     spsr_el1, x22
+    ldp     x30, x23, [sp, #{S_LR}]
     .if \el == 0
-    ldr     x23, [sp, #{S_SP}]
     msr     sp_el0, x23
     .endif
     ldp     x0,  x1,  [sp, #16 * 0]
@@ -89,7 +91,6 @@
     ldp     x24, x25, [sp, #16 * 12]
     ldp     x26, x27, [sp, #16 * 13]
     ldp     x28, x29, [sp, #16 * 14]
-    ldr     x30, [sp, #{S_LR}]
     add     sp, sp, #{S_FRAME_SIZE}
     eret
     dsb     nsh
@@ -101,7 +102,6 @@
     .macro  entry_stub el, label
 \label:
     kernel_entry_el\el
-    mov     x0, sp
     bl      \label\()_handler
     kernel_exit \el
     .endm
@@ -110,7 +110,6 @@
     .macro  bad_mode_stub el, label, slot
 \label:
     kernel_entry_el\el
-    mov     x0, sp
     mov     x1, #\slot
     bl      bad_mode
     brk     #0xdead

@@ -2,9 +2,17 @@
 
 use super::{LINEAR_SIZE, OutOfMemory, PAGE_SIZE, phys_to_virt};
 use crate::sync::IrqLock;
+use core::arch::global_asm;
 use core::mem::ManuallyDrop;
 use drivers::dt::Region;
 use heapless::Vec;
+
+global_asm!(include_str!("page.S"), PAGE_SIZE = const PAGE_SIZE);
+
+unsafe extern "C" {
+    fn clear_page(page: *mut u8);
+    fn copy_page(to: *mut u8, from: *const u8);
+}
 
 /// A frame that is ours alone; dropped, it is free again.
 pub struct Frame {
@@ -17,10 +25,9 @@ impl Frame {
         self.address
     }
 
-    /// Its bytes.
-    pub fn bytes(&mut self) -> &mut [u8; PAGE_SIZE] {
-        // SAFETY: the linear map holds every frame, and this one is ours alone.
-        unsafe { &mut *phys_to_virt(self.address) }
+    /// Where the linear map has it.
+    pub fn as_ptr(&self) -> *mut u8 {
+        phys_to_virt(self.address)
     }
 
     /// Gives it up to a page table; [`Frame::from_raw`] takes it back.
@@ -97,8 +104,17 @@ pub fn alloc() -> Result<Frame, OutOfMemory> {
 
 /// One frame of zeroes.
 pub fn alloc_zeroed() -> Result<Frame, OutOfMemory> {
-    let mut frame = alloc()?;
-    frame.bytes().fill(0);
+    let frame = alloc()?;
+    // SAFETY: a page of normal memory that is ours alone.
+    unsafe { clear_page(frame.as_ptr()) };
+    Ok(frame)
+}
+
+/// One frame with the content of another.
+pub fn alloc_copy(of: &Frame) -> Result<Frame, OutOfMemory> {
+    let frame = alloc()?;
+    // SAFETY: two pages of normal memory, the first of which is ours alone.
+    unsafe { copy_page(frame.as_ptr(), of.as_ptr()) };
     Ok(frame)
 }
 

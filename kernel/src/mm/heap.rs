@@ -9,9 +9,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use linked_list_allocator::Heap;
 
-/// The heap's share of RAM, and its most.
-const SHARE: usize = 16;
-const MOST_BYTES: usize = 8 << 20;
+/// The heap's share of RAM, one in so many. A program's page costs about 32 bytes of it.
+const SHARE: usize = 32;
 
 /// What [`reserve`] leaves: enough for one operation of every task at once.
 const RESERVE_BYTES: usize = 512 << 10;
@@ -36,7 +35,7 @@ unsafe impl GlobalAlloc for LockedHeap {
 
 /// Starts the heap with its share of the free frames.
 pub fn init() {
-    let pages = (frames::free() / SHARE).min(MOST_BYTES / PAGE_SIZE);
+    let pages = frames::free() / SHARE;
     let memory = frames::take_contiguous(pages).expect("the machine has RAM in one piece for the heap");
     // SAFETY: the frames are ours for good and in the linear map.
     unsafe { HEAP.0.lock().init(phys_to_virt(memory), pages * PAGE_SIZE) };

@@ -8,7 +8,8 @@ use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
 use crate::sync::IrqLock;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress, UpdatableDescriptor};
-use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
+use aarch64_paging::paging::{El1And0, MemoryRegion, PageTable, Translation, VaRange};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::cell::RefCell;
@@ -48,6 +49,12 @@ pub enum Fault {
     OutOfMemory,
 }
 
+impl From<OutOfMemory> for Fault {
+    fn from(_: OutOfMemory) -> Self {
+        Fault::OutOfMemory
+    }
+}
+
 impl Rights {
     /// Loads and stores.
     pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
@@ -60,25 +67,23 @@ impl Rights {
         }
     }
 
-    /// Descriptor attributes; a page without any right stays invalid but keeps its frame.
+    /// Descriptor attributes, with at least one right.
     fn attributes(self) -> Attributes {
         let mut attributes = PAGE;
-        attributes.set(Attributes::VALID, self.allow(Access::Read));
         attributes.set(Attributes::READ_ONLY, !self.write);
         attributes.set(Attributes::UXN, !self.execute);
         attributes
     }
 }
 
-/// Marks a descriptor that owns a frame, valid or not.
-const OWNED: Attributes = Attributes::SWFLAG_0;
-/// What every user page has: EL0 access, an ASID, never executable at EL1.
+/// What every page that may be used has: EL0 access, an ASID, never executable at EL1.
 const PAGE: Attributes = NORMAL
+    .union(Attributes::VALID)
+    .union(Attributes::TABLE_OR_PAGE)
     .union(Attributes::USER)
     .union(Attributes::NON_GLOBAL)
     .union(Attributes::ACCESSED)
-    .union(Attributes::PXN)
-    .union(OWNED);
+    .union(Attributes::PXN);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Area {
@@ -160,9 +165,11 @@ impl Translation<Attributes> for UserTables {
     }
 }
 
-/// The memory of one program. Dropped, all of it is free again.
+/// The memory of one program. Dropped, all of it is free again: the tables, then the pages, and the ASID last.
 pub struct AddressSpace {
     mapping: Mapping<UserTables, El1And0>,
+    /// The frames behind the pages that have been touched, by address.
+    pages: BTreeMap<usize, Frame>,
     /// Sorted, disjoint, neighbours with the same rights joined.
     areas: Vec<Area>,
     heap: Range<usize>,
@@ -179,13 +186,15 @@ impl AddressSpace {
         let tables = UserTables { spare: RefCell::new(heapless::Vec::new()) };
         tables.refill()?;
         let mapping = Mapping::with_asid_and_va_range(tables, asid.0, ROOT_LEVEL, El1And0, VaRange::Lower);
-        // For good: a CPU may hold translations of it whenever it has run, so every change is followed by their removal.
-        mapping.mark_active();
-        Ok(AddressSpace { mapping, areas: Vec::new(), heap: 0..0, stack: 0..0, asid })
+        Ok(AddressSpace { mapping, pages: BTreeMap::new(), areas: Vec::new(), heap: 0..0, stack: 0..0, asid })
     }
 
-    /// TTBR0_EL1 of this address space: root table and ASID.
-    pub fn ttbr0(&self) -> u64 {
+    /// TTBR0_EL1 of this address space: root table and ASID. From now on a CPU may hold translations of it, so every change
+    /// is followed by their removal.
+    pub fn activate(&self) -> u64 {
+        if !self.mapping.active() {
+            self.mapping.mark_active();
+        }
         self.mapping.root_address().0 as u64 | (self.asid.0 as u64) << 48
     }
 
@@ -202,7 +211,12 @@ impl AddressSpace {
     pub fn unmap(&mut self, range: Range<usize>) -> Result<(), OutOfMemory> {
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
-        self.release(range);
+        let pages: Vec<usize> = self.pages.range(range).map(|(&page, _)| page).collect();
+        for page in pages {
+            set_descriptor(&mut self.mapping, page, None)?;
+            // No table and, that saw to it, no TLB has the frame any more.
+            self.pages.remove(&page);
+        }
         Ok(())
     }
 
@@ -216,18 +230,12 @@ impl AddressSpace {
             area.rights = rights;
         }
         self.join();
-        self.each_owned(range, |this, page, physical| {
+        for (&page, frame) in self.pages.range(range) {
             if rights.execute {
-                sync_instructions(physical);
+                sync_instructions(frame);
             }
-            let attributes = rights.attributes();
-            this.update(page, |descriptor| {
-                descriptor.modify_flags(
-                    attributes,
-                    !attributes & (Attributes::VALID | Attributes::READ_ONLY | Attributes::UXN),
-                )
-            });
-        });
+            set_descriptor(&mut self.mapping, page, Some((frame, rights)))?;
+        }
         Ok(true)
     }
 
@@ -268,8 +276,7 @@ impl AddressSpace {
     /// What is at an address, in words.
     pub fn describe(&self, address: usize) -> &'static str {
         const GUARD: usize = 1 << 20;
-        let area = self.areas.iter().find(|area| area.start <= address && address < area.end);
-        match area {
+        match self.area(address) {
             _ if address >= USER_END => "no user address",
             _ if self.stack.contains(&address) => "the stack",
             _ if self.heap.contains(&address) => "the heap",
@@ -311,14 +318,15 @@ impl AddressSpace {
 
     /// Serves an access that the tables do not allow, if the areas do; returns their rights there. Ok means: try again.
     pub fn fault(&mut self, address: usize, access: Access) -> Result<Rights, Fault> {
-        let area = self.areas.iter().find(|area| area.start <= address && address < area.end);
-        let area = *area.ok_or(Fault::Refused(Held::None))?;
+        let area = *self.area(address).ok_or(Fault::Refused(Held::None))?;
         if !area.rights.allow(access) {
             return Err(Fault::Refused(Held::Forbids));
         }
-        if self.owned(page_down(address)).is_none() {
-            let frame = frames::alloc_zeroed().map_err(|_| Fault::OutOfMemory)?;
-            self.insert(page_down(address), frame, area.rights).map_err(|_| Fault::OutOfMemory)?;
+        let page = page_down(address);
+        if let Some(frame) = self.pages.get(&page) {
+            set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
+        } else {
+            self.insert(page, frames::alloc_zeroed()?, area.rights)?;
         }
         Ok(area.rights)
     }
@@ -329,15 +337,15 @@ impl AddressSpace {
         let mut address = address;
         while !rest.is_empty() {
             let rights = self.fault(address, Access::Read)?;
-            let physical = self.owned(page_down(address)).expect("the fault was served");
+            let frame = self.pages.get(&page_down(address)).expect("the fault was served");
             let offset = address % PAGE_SIZE;
             let (part, after) = rest.split_at(rest.len().min(PAGE_SIZE - offset));
-            // SAFETY: the frame is this address space's, in the linear map, and `part` ends with the page.
+            // SAFETY: the frame is this address space's, and `part` ends with the page.
             unsafe {
-                phys_to_virt::<u8>(physical).add(offset).copy_from_nonoverlapping(part.as_ptr(), part.len());
+                frame.as_ptr().add(offset).copy_from_nonoverlapping(part.as_ptr(), part.len());
             }
             if rights.execute {
-                sync_instructions(physical);
+                sync_instructions(frame);
             }
             address += part.len();
             rest = after;
@@ -354,27 +362,24 @@ impl AddressSpace {
     }
 
     /// A copy for `fork`: the same areas, each page's content in a frame of its own.
-    pub fn duplicate(&mut self) -> Result<AddressSpace, OutOfMemory> {
+    pub fn duplicate(&self) -> Result<AddressSpace, OutOfMemory> {
         let mut copy = AddressSpace::new()?;
         copy.heap = self.heap.clone();
         copy.stack = self.stack.clone();
         copy.areas = self.areas.clone();
-        for area in &self.areas.clone() {
-            let mut result = Ok(());
-            self.each_owned(area.start..area.end, |_, page, physical| {
-                result = result.and_then(|()| {
-                    let mut frame = frames::alloc()?;
-                    // SAFETY: both frames are in the linear map; the source is this address space's.
-                    frame.bytes().copy_from_slice(unsafe { &*phys_to_virt::<[u8; PAGE_SIZE]>(physical) });
-                    if area.rights.execute {
-                        sync_instructions(frame.address());
-                    }
-                    copy.insert(page, frame, area.rights)
-                });
-            });
-            result?;
+        for (&page, frame) in &self.pages {
+            let area = self.area(page).expect("a page lies in an area");
+            let frame = frames::alloc_copy(frame)?;
+            if area.rights.execute {
+                sync_instructions(&frame);
+            }
+            copy.insert(page, frame, area.rights)?;
         }
         Ok(copy)
+    }
+
+    fn area(&self, address: usize) -> Option<&Area> {
+        self.areas.iter().find(|area| area.start <= address && address < area.end)
     }
 
     /// Makes area boundaries of both ends of `range`.
@@ -405,83 +410,45 @@ impl AddressSpace {
         });
     }
 
-    /// The frame of a page.
-    fn owned(&self, page: usize) -> Option<u64> {
-        let mut found = None;
-        let region = MemoryRegion::new(page, page + PAGE_SIZE);
-        let walked = self.mapping.walk_range(&region, &mut |_, descriptor, _| {
-            found = descriptor.flags().contains(OWNED).then(|| descriptor.output_address().0 as u64);
-            Ok(())
-        });
-        walked.expect("user pages are in range");
-        found
-    }
-
-    /// Calls `visit` with each page in `range` that has a frame.
-    fn each_owned(&mut self, range: Range<usize>, mut visit: impl FnMut(&mut Self, usize, u64)) {
-        // The tables cannot change while they are walked, so a handful at a time.
-        let mut start = range.start;
-        while start < range.end {
-            let mut pages = heapless::Vec::<(usize, u64), 64>::new();
-            let walked = self.mapping.walk_range(&MemoryRegion::new(start, range.end), &mut |region, descriptor, _| {
-                if descriptor.flags().contains(OWNED) {
-                    let page = (region.start().0, descriptor.output_address().0 as u64);
-                    return pages.push(page).map_err(|_| ());
-                }
-                Ok(())
-            });
-            // A walk that was cut short goes on behind the last page it found.
-            start = if walked.is_ok() { range.end } else { pages.last().map_or(range.end, |page| page.0 + PAGE_SIZE) };
-            for (page, physical) in pages {
-                visit(self, page, physical);
-            }
-        }
-    }
-
+    /// Puts a frame behind a page that has none.
     fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
-        self.mapping.translation().refill()?;
-        let attributes = rights.attributes();
-        let region = MemoryRegion::new(page, page + PAGE_SIZE);
-        let physical = PhysicalAddress(frame.into_raw() as usize);
-        self.mapping
-            .map_range(&region, physical, attributes, Constraints::empty())
-            .expect("a page that had no frame can be mapped");
+        super::heap::reserve()?;
+        set_descriptor(&mut self.mapping, page, Some((&frame, rights)))?;
+        self.pages.insert(page, frame);
         Ok(())
     }
+}
 
-    fn update(&mut self, page: usize, change: impl Fn(&mut UpdatableDescriptor<'_, Attributes>) -> Result<(), ()>) {
-        let region = MemoryRegion::new(page, page + PAGE_SIZE);
-        self.mapping
-            .modify_range(&region, &|_: &_, descriptor: &mut _| change(descriptor))
-            .expect("an owned page can be changed");
-    }
-
-    /// Frees the frames in `range`.
-    fn release(&mut self, range: Range<usize>) {
-        self.each_owned(range, |this, page, physical| {
-            this.update(page, |descriptor| descriptor.set(PhysicalAddress(0), Attributes::empty()));
-            // SAFETY: `insert` gave it to the table, which no longer has it, nor has any TLB: the update removed it.
-            drop(unsafe { Frame::from_raw(physical) });
-        });
-    }
+/// Sets a page's descriptor; without a frame or any right it is invalid.
+fn set_descriptor(
+    mapping: &mut Mapping<UserTables, El1And0>,
+    page: usize,
+    content: Option<(&Frame, Rights)>,
+) -> Result<(), OutOfMemory> {
+    mapping.translation().refill()?;
+    let region = MemoryRegion::new(page, page + PAGE_SIZE);
+    let (physical, attributes) = match content {
+        Some((frame, rights)) if rights.allow(Access::Read) => (frame.address() as usize, rights.attributes()),
+        _ => (0, Attributes::empty()),
+    };
+    let set = |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
+    mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
+    Ok(())
 }
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        // No CPU has these tables in TTBR0 any more, and the ASID's translations go before it is used again: the
-        // descriptors need not be changed one by one.
-        self.each_owned(0..USER_END, |_, _, physical| {
-            // SAFETY: `insert` gave it to the table, which is about to go.
-            drop(unsafe { Frame::from_raw(physical) });
-        });
-        self.mapping.mark_inactive();
+        // No CPU has these tables in TTBR0 any more, and the ASID's translations go before it is used again.
+        if self.mapping.active() {
+            self.mapping.mark_inactive();
+        }
     }
 }
 
 /// Makes instructions written to a frame visible to instruction fetches (Arm ARM B2, "Synchronization of instruction and
 /// data accesses").
-fn sync_instructions(physical: u64) {
-    let frame = phys_to_virt::<u8>(physical).addr();
+fn sync_instructions(frame: &Frame) {
+    let frame = frame.as_ptr().addr();
     let ctr: u64;
     // SAFETY: cache maintenance by address over a frame that the linear map holds.
     unsafe {

@@ -263,7 +263,7 @@ pub fn finish_switch() {
 /// Gives the running task another address space, or none, and drops the old one.
 pub fn set_space(space: Option<crate::mm::user::AddressSpace>) {
     let task = current();
-    let ttbr0 = space.as_ref().map_or_else(crate::mm::kernel_map::empty_ttbr0, |space| space.ttbr0());
+    let ttbr0 = space.as_ref().map_or_else(crate::mm::kernel_map::empty_ttbr0, |space| space.activate());
     let old = {
         let _mask = IrqMask::new();
         task.ttbr0.store(ttbr0, Relaxed);

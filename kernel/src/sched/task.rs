@@ -167,7 +167,7 @@ impl Task {
         let frame = stack.range().end - size_of::<PtRegs>();
         // SAFETY: the top of a stack that nothing runs on yet.
         unsafe { core::ptr::with_exposed_provenance_mut::<PtRegs>(frame).write(*regs) };
-        let ttbr0 = space.as_ref().map_or_else(kernel_map::empty_ttbr0, AddressSpace::ttbr0);
+        let ttbr0 = space.as_ref().map_or_else(kernel_map::empty_ttbr0, AddressSpace::activate);
         Ok(Arc::new(Task {
             preempt: Preempt { count: AtomicU32::new(0), not_wanted: AtomicU32::new(1) },
             flags: AtomicU64::new(0),

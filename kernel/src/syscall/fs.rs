@@ -183,13 +183,14 @@ pub fn writev(regs: &mut PtRegs) -> Result {
     if count as usize > MAX_PARTS {
         return Err(Errno::EINVAL);
     }
-    // All parts are looked at before the first is written.
-    let mut total = 0usize;
+    // As on Linux: all lengths are looked at first, then all addresses, before anything is written.
+    for index in 0..count {
+        let [_, length] = read_part(parts, index)?;
+        isize::try_from(length).map_err(|_| Errno::EINVAL)?;
+    }
     for index in 0..count {
         let [base, length] = read_part(parts, index)?;
         check_user(base, length)?;
-        total =
-            total.checked_add(length as usize).filter(|&total| total <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
     }
     let mut done = 0;
     for index in 0..count {

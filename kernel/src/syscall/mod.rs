@@ -15,9 +15,9 @@ use linux_raw_sys::errno;
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
 
-/// A Linux error number.
+/// A Linux error number. As wide as a result, so that both come back in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errno(u32);
+pub struct Errno(usize);
 
 /// What a system call gives back: a value, or an error.
 type Result<T = usize> = core::result::Result<T, Errno>;
@@ -29,7 +29,7 @@ type Syscall = fn(&mut PtRegs) -> Result;
 macro_rules! errnos {
     ($($name:ident)*) => {
         impl Errno {
-            $(pub(crate) const $name: Errno = Errno(errno::$name);)*
+            $(pub(crate) const $name: Errno = Errno(errno::$name as usize);)*
         }
     };
 }
@@ -48,12 +48,12 @@ impl From<uaccess::Fault> for Errno {
     }
 }
 
-/// One above the highest number in the table; a power of two.
+/// One above the highest number in the table.
 const TABLE_SIZE: usize = 512;
 
-/// The calls by number. Where a number has none, [`unknown`].
-static TABLE: [Syscall; TABLE_SIZE] = {
-    let mut table: [Syscall; TABLE_SIZE] = [unknown; TABLE_SIZE];
+/// The calls by number. Where a number has none, and behind the highest, [`unknown`].
+static TABLE: [Syscall; TABLE_SIZE + 1] = {
+    let mut table: [Syscall; TABLE_SIZE + 1] = [unknown; TABLE_SIZE + 1];
     let mut index = 0;
     while index < CALLS.len() {
         table[CALLS[index].0 as usize] = CALLS[index].1;
@@ -116,26 +116,29 @@ pub fn handle(regs: &mut PtRegs) {
     let number = regs.regs[8] as u32;
     regs.orig_x0 = regs.regs[0];
     regs.syscallno = number as i32;
-    let call = if (number as usize) < TABLE_SIZE { TABLE[clamp(number as usize)] } else { unknown };
-    let result = call(regs);
-    regs.regs[0] = result.map_or_else(|errno| -i64::from(errno.0) as u64, |value| value as u64);
+    regs.regs[0] = match call(number)(regs) {
+        Ok(value) => value as u64,
+        Err(Errno(number)) => (number as u64).wrapping_neg(),
+    };
 }
 
-/// `index` where it is below [`TABLE_SIZE`], by data flow: a wrong guess about the comparison before cannot load from
-/// beyond the table.
+/// The call with a number. An index beyond the table never reaches the load, not even by speculation: the CPU may guess
+/// branches, but behind CSDB not the result of a conditional select (Arm ARM C6, "CSDB").
 #[inline(always)]
-fn clamp(index: usize) -> usize {
-    let safe: usize;
-    // SAFETY: arithmetic only. CSDB: the AND's result is not speculated (Arm ARM C6, "CSDB").
+fn call(number: u32) -> Syscall {
+    let index: usize;
+    // SAFETY: arithmetic only.
     unsafe {
         asm!(
-            "and {safe}, {index}, #{mask}",
+            "cmp {number:w}, {last:w}",
+            "csel {index:w}, {number:w}, {last:w}, lo",
             "csdb",
-            safe = out(reg) safe,
-            index = in(reg) index,
-            mask = const TABLE_SIZE - 1,
-            options(pure, nomem, nostack, preserves_flags)
+            number = in(reg) number,
+            last = in(reg) TABLE_SIZE as u32,
+            index = lateout(reg) index,
+            options(pure, nomem, nostack)
         );
     }
-    safe
+    // SAFETY: the select made it TABLE_SIZE at most, and the table has one entry more.
+    *unsafe { TABLE.get_unchecked(index) }
 }

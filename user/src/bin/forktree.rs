@@ -74,9 +74,9 @@ impl Tree {
         }
         let mut right = true;
         for (child, &pid) in (first..first + self.width).zip(&children) {
-            let status = process::wait(pid);
-            if status != Ok(Status::Exited(code(child))) {
-                eprintln!("forktree: {child} ended with {status:?} instead of exit {}", code(child));
+            let status = process::wait(pid).expect("a child can be waited for");
+            if status != Status::Exited(code(child)) {
+                eprintln!("forktree: {child} ended with {status} instead of exit {}", code(child));
                 right = false;
             }
         }

@@ -42,6 +42,7 @@ suite! {
     preempt;
     sleepers;
     forktree;
+    memory;
     badcalls;
     crash all;
 }

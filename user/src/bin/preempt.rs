@@ -12,7 +12,7 @@ use user::{Args, Errno, Signal, Status, counters::Counters, eprintln, println, p
 user::entry!(main);
 
 /// How often the watched task wants to be interrupted.
-const GAPS: u64 = 3;
+const GAPS: u64 = 2;
 /// When a task ends that should have been preempted, or killed, by then.
 const LIMIT: u64 = 10 * time::SECOND;
 
