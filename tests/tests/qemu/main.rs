@@ -1,1 +1,43 @@
-fn main() {}
+//! Black-box tests: each starts machines, or looks at the files that they boot, and asserts on exit codes, on the kernel's
+//! records and on QEMU's own log; never on what is printed for people.
+//!
+//! One row of a table is one test is one machine. `tests/mutants.toml` holds the faults that these tests must notice.
+
+mod binary;
+mod boot;
+mod commands;
+mod counters;
+mod ktest;
+mod machine;
+mod programs;
+mod strangers;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    // Words are filters, of which libtest-mimic takes one only.
+    let (filters, options): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| !word.starts_with('-'));
+    let arguments = Arguments::from_iter([String::new()].into_iter().chain(options));
+    let wanted = |name: &str| match arguments.exact {
+        true => filters.iter().any(|filter| filter == name),
+        false => filters.iter().any(|filter| name.contains(filter)),
+    };
+    let mut trials = all();
+    trials.retain(|trial| filters.is_empty() || wanted(trial.name()));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn all() -> Vec<Trial> {
+    [
+        binary::trials(),
+        boot::trials(),
+        commands::trials(),
+        counters::trials(),
+        ktest::trials(),
+        programs::trials(),
+        strangers::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
