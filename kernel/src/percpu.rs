@@ -42,16 +42,18 @@ pub struct Counters {
 }
 
 impl Counters {
-    const NEW: Counters = Counters {
-        slots: [const { AtomicU64::new(0) }; 16],
-        el1_sync: [const { AtomicU64::new(0) }; 64],
-        el0_sync: [const { AtomicU64::new(0) }; 64],
-        ticks: AtomicU64::new(0),
-        spurious: AtomicU64::new(0),
-        unexpected: AtomicU64::new(0),
-        switches: AtomicU64::new(0),
-        preemptions: AtomicU64::new(0),
-    };
+    const fn new() -> Self {
+        Counters {
+            slots: [const { AtomicU64::new(0) }; 16],
+            el1_sync: [const { AtomicU64::new(0) }; 64],
+            el0_sync: [const { AtomicU64::new(0) }; 64],
+            ticks: AtomicU64::new(0),
+            spurious: AtomicU64::new(0),
+            unexpected: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            preemptions: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Adds one to a counter of this CPU. IRQs may be unmasked: an interrupt between load and store can lose one count of an
@@ -68,7 +70,7 @@ impl PerCpu {
             irq_stack: AtomicUsize::new(0),
             overflow_stack: AtomicUsize::new(0),
             index,
-            counters: Counters::NEW,
+            counters: Counters::new(),
         }
     }
 }

@@ -58,15 +58,6 @@ global_asm!(
 const _: () = assert!(offset_of!(PtRegs, sp) == offset_of!(PtRegs, regs) + 8 * 31);
 const _: () = assert!(offset_of!(PtRegs, pstate) == offset_of!(PtRegs, pc) + 8);
 
-unsafe extern "C" {
-    fn ret_from_fork();
-}
-
-/// Where a new task that is to return to EL0 starts.
-pub fn first_pc() -> usize {
-    ret_from_fork as *const () as usize
-}
-
 /// Reads ESR_EL1, before anything is unmasked.
 #[inline(always)]
 fn read_esr() -> Esr {

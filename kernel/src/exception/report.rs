@@ -212,7 +212,7 @@ fn walk(task: Option<&Task>, mut record: usize, mut visit: impl FnMut(Step) -> b
                 _ => return,
             }
         }
-        if record % 16 != 0 || !stack.contains(&(record + 15)) {
+        if !record.is_multiple_of(16) || !stack.contains(&(record + 15)) {
             return;
         }
         // SAFETY: 16 aligned bytes in a mapped stack.

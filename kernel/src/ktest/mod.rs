@@ -145,7 +145,7 @@ fn recurse(sp: usize) {
 /// With SP where nothing is mapped, bit THREAD_SHIFT of it as in `bit`, after a frame has been reserved.
 fn wild(bit: usize) {
     let beyond = STACKS_BASE + MAX_STACKS * 2 * THREAD_SIZE;
-    let offset = SEED.load(Relaxed) as usize % (THREAD_SIZE / 2) & !15;
+    let offset = (SEED.load(Relaxed) as usize % (THREAD_SIZE / 2)) & !15;
     // SAFETY: never comes back.
     unsafe { ktest_wild(seeded().as_ptr(), beyond + bit + THREAD_SIZE / 2 + offset) }
 }

@@ -431,7 +431,8 @@ fn set_descriptor(
         Some((frame, rights)) if rights.allow(Access::Read) => (frame.address() as usize, rights.attributes()),
         _ => (0, Attributes::empty()),
     };
-    let set = |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
+    let set =
+        |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
     mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
     Ok(())
 }

@@ -3,7 +3,6 @@
 pub mod exec;
 
 use crate::counters;
-use crate::exception;
 use crate::mm::OutOfMemory;
 use crate::power;
 use crate::sched::task::{Exit, Id, State, Task};
@@ -12,11 +11,16 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use trap::frame::PtRegs;
 
+unsafe extern "C" {
+    /// Where a new task starts, to return to EL0 with the registers at the top of its stack (`exception/entry.S`).
+    fn ret_from_fork();
+}
+
 /// The first program; when it ends, the machine ends, with its exit code. Tasks whose parent ended are its children.
 pub const INIT: Id = 1;
 
 /// A copy of the running program, which gets 0 as the result of its system call. `stack` and `tls` replace its own.
-pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>, first_pc: usize) -> Result<Arc<Task>, OutOfMemory> {
+pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>) -> Result<Arc<Task>, OutOfMemory> {
     let parent = current();
     let id = sched::new_id()?;
     let space = parent.space.lock().as_ref().ok_or(OutOfMemory)?.duplicate()?;
@@ -24,7 +28,7 @@ pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>, first_pc: usize
     child_regs.regs[0] = 0;
     child_regs.sp = stack.unwrap_or(regs.sp);
     let name = parent.name.lock().clone();
-    let child = Task::new(id, &name, first_pc, &child_regs, Some(space))?;
+    let child = Task::new(id, &name, ret_from_fork as *const () as usize, &child_regs, Some(space))?;
     child.parent.store(parent.id, Relaxed);
     *child.files.lock() = parent.files.lock().duplicate();
     sched::copy_user_registers(&child, tls);
@@ -119,7 +123,8 @@ pub fn start_init(path: &str, arguments: &[&[u8]]) -> Result<(), exec::Error> {
     let (space, regs) = exec::load(path, &argv, environment)?;
     let id = sched::new_id().map_err(|_| exec::Error::OutOfMemory)?;
     debug_assert_eq!(id, INIT);
-    let task = Task::new(id, path, exception::first_pc(), &regs, Some(space)).map_err(|_| exec::Error::OutOfMemory)?;
+    let task = Task::new(id, path, ret_from_fork as *const () as usize, &regs, Some(space))
+        .map_err(|_| exec::Error::OutOfMemory)?;
     task.files.lock().open_console().map_err(|_| exec::Error::OutOfMemory)?;
     sched::spawn(task);
     Ok(())

@@ -24,7 +24,7 @@ fn with_space<T>(work: impl FnOnce(&mut AddressSpace) -> Result<T>) -> Result<T>
 
 /// Whole pages from an aligned address.
 fn pages(address: u64, length: u64) -> Result<Range<usize>> {
-    if address as usize % PAGE_SIZE != 0 {
+    if !(address as usize).is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     let end = page_up(length as usize).and_then(|length| length.checked_add(address as usize));
@@ -41,7 +41,7 @@ pub fn brk(regs: &mut PtRegs) -> Result {
 pub fn mmap(regs: &mut PtRegs) -> Result {
     let [address, length, protection, flags, descriptor, offset, ..] = regs.regs;
     let (flags, rights) = (flags as u32, rights(protection)?);
-    if offset as usize % PAGE_SIZE != 0 || length == 0 {
+    if !(offset as usize).is_multiple_of(PAGE_SIZE) || length == 0 {
         return Err(Errno::EINVAL);
     }
     let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;

@@ -7,8 +7,8 @@ use crate::process::exec::{self, ARG_MAX};
 use crate::process::{self, Waited, Which};
 use crate::sched::task::{self, Exit, State};
 use crate::sched::{self, current};
+use crate::signal;
 use crate::uaccess::{self, StringError, put_user};
-use crate::{exception, signal};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -54,9 +54,8 @@ pub fn clone(regs: &mut PtRegs) -> Result {
         return Err(Errno::EINVAL);
     }
     let has = |flag| flags & flag != 0;
-    let child =
-        process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls), exception::first_pc())
-            .map_err(|_| Errno::EAGAIN)?;
+    let child = process::fork(regs, (stack != 0).then_some(stack), has(CLONE_SETTLS).then_some(tls))
+        .map_err(|_| Errno::EAGAIN)?;
     let id = child.id;
     if has(CLONE_CHILD_SETTID)
         && let Some(space) = &mut *child.space.lock()
