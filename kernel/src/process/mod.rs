@@ -7,6 +7,7 @@ use crate::mm::OutOfMemory;
 use crate::power;
 use crate::sched::task::{Exit, Id, State, Task};
 use crate::sched::{self, current};
+use crate::sync::IrqMask;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use trap::frame::PtRegs;
@@ -39,6 +40,8 @@ pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>) -> Result<Arc<T
 pub fn exit(exit: Exit) -> ! {
     let task = current();
     if task.id == INIT {
+        // What is counted is all that happens: no interrupt comes after.
+        let _mask = IrqMask::new();
         counters::emit();
         power::off(exit_code(exit));
     }
