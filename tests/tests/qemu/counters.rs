@@ -47,8 +47,8 @@ fn are_true(mut config: Config) -> Result<()> {
         same("counters", &counted, &taken)?;
         let system_calls = taken.get(&(Slot::El0Sync, Some(Ec::SVC64.number())));
         same("system calls", Some(&counters.syscalls), system_calls)?;
-        let interrupts: u64 = [Slot::El0Irq, Slot::El1hIrq].iter().filter_map(|&slot| taken.get(&(slot, None))).sum();
-        ensure!(0 < counters.ticks && counters.ticks <= interrupts, "{} ticks", counters.ticks);
+        // One exception may handle several interrupts, so ticks are not bounded by exceptions.
+        ensure!(counters.ticks > 0, "no ticks");
         ensure!(counters.preemptions < counters.switches, "{} preemptions", counters.preemptions);
         same("unexpected interrupts", counters.unexpected, 0)
     })
