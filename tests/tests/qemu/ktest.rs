@@ -8,6 +8,7 @@ use trap::frame::S_FRAME_SIZE;
 use trap::pattern;
 use trap::record::{Hex, Panic, Stack};
 use trap::slot::Slot;
+use xtask::machine::Config;
 
 /// What an in-kernel test must leave behind. Numbers are exit codes.
 #[derive(Clone, Copy)]
@@ -77,15 +78,17 @@ const TESTS: &[(&str, Ends)] = &[
 ];
 
 pub fn trials() -> Vec<Trial> {
-    let tests = TESTS.iter().map(|&(name, ends)| {
-        trial(format!("ktest::{name}"), move || {
-            let seed = fastrand::u64(..);
-            let names = Names::read(&images(true).elf)?;
-            run(&ktest(name, seed), |ran| ends.check(ran, &names, seed)).with_context(|| format!("seed {seed}"))
-        })
-    });
+    let tests = TESTS.iter().map(|&(name, _)| trial(format!("ktest::{name}"), move || check(name, |config| config)));
     let unknown = trial("ktest::unknown", || run(&ktest("nonsense", 0), |ran| ran.ended(1)));
     tests.chain([unknown]).collect()
+}
+
+/// Runs the in-kernel test `name` on the machine that `on` makes of the default one.
+pub fn check(name: &str, on: impl FnOnce(Config) -> Config) -> Result<()> {
+    let (_, ends) = TESTS.iter().find(|test| test.0 == name).context("no such test")?;
+    let seed = fastrand::u64(..);
+    let names = Names::read(&images(true).elf)?;
+    run(&on(ktest(name, seed)), |ran| ends.check(ran, &names, seed)).with_context(|| format!("seed {seed}"))
 }
 
 impl Ends {
