@@ -10,7 +10,7 @@ const ERET: u32 = 0xd69f_03e0;
 const DSB_NSH: u32 = 0xd503_379f;
 const ISB: u32 = 0xd503_3fdf;
 /// msr daifset, #0xf
-const MASK_ALL: u32 = 0xd503_4fdf;
+pub const MASK_ALL: u32 = 0xd503_4fdf;
 const MSR_ELR_EL1: u32 = 0xd518_4020;
 const MSR_SPSR_EL1: u32 = 0xd518_4000;
 /// sub sp, sp, #320
@@ -42,15 +42,17 @@ fn rights<'a>(segment: &impl ObjectSegment<'a>) -> u32 {
 }
 
 /// The kernel's ELF file, its executable segment as words, and its symbols.
-struct Code {
+pub struct Code {
     file: Vec<u8>,
     base: u64,
     words: Vec<u32>,
-    names: Names,
+    /// What is where.
+    pub names: Names,
 }
 
 impl Code {
-    fn read() -> Result<Code> {
+    /// The kernel's.
+    pub fn read() -> Result<Code> {
         let path = &images(false).elf;
         let file = fs::read(path)?;
         let parsed = object::File::parse(&*file)?;
@@ -59,6 +61,11 @@ impl Code {
         let words = text.data()?.chunks_exact(4).map(|word| word.try_into().map(u32::from_le_bytes));
         let (base, words) = (text.address(), words.collect::<Result<_, _>>()?);
         Ok(Code { base, words, names: Names::read(path)?, file })
+    }
+
+    /// The word at `address`.
+    pub fn word(&self, address: u64) -> Option<u32> {
+        self.words.get(address.checked_sub(self.base)? as usize / 4).copied()
     }
 
     /// The words from the symbol `name` on.
