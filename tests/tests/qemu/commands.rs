@@ -1,3 +1,197 @@
-pub fn trials() -> Vec<libtest_mimic::Trial> {
-    vec![]
+//! What a person types: exit codes, and what standard output carries.
+
+use crate::machine::{images, same, trial};
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+use xtask::workspace;
+
+/// Command lines, parted by spaces, and their exit codes.
+const CODES: &[(&str, &str, u8)] = &[
+    ("program.ends", "qemu hello", 0),
+    ("program.fails", "qemu cat /nowhere", 1),
+    ("program.options", "qemu echo --help --gic 9", 0),
+    ("program.dies", "qemu crash null", 139),
+    ("program.killed", "qemu crash kill", 137),
+    ("kernel.panics", "qemu --ktest panic", 121),
+    ("time.over", "qemu --timeout 1 spin", 124),
+    ("machine", "qemu --gic 2 --cpu cortex-a53 --smp 2 --mem 64 --append tick=100 hello", 0),
+    ("icount", "qemu --icount hello", 0),
+    ("icount.shift", "qemu --icount=3 hello", 0),
+    ("no.program", "qemu nonsense", 1),
+    ("no.qemu", "qemu --qemu /nowhere/qemu hello", 1),
+    ("no.test", "test no::test::is::called::this", 1),
+    ("no.file", "qemu --exec /nowhere/a.out", 1),
+    ("no.verb", "", 2),
+    ("wrong.verb", "nonsense", 2),
+    ("wrong.option", "qemu --nonsense hello", 2),
+    ("wrong.gic", "qemu --gic 4 hello", 2),
+    ("wrong.cpu", "qemu --cpu z80 hello", 2),
+    ("wrong.timeout", "qemu --timeout 0 hello", 2),
+    ("wrong.smp", "qemu --smp 2 --icount hello", 2),
+    ("wrong.ktest", "qemu --ktest panic hello", 2),
+    ("explain", "explain 0x96000045 0xdead0000", 0),
+    ("explain.pstate", "explain --pstate 3c5", 0),
+    ("explain.nothing", "explain", 2),
+    ("explain.nonsense", "explain nonsense", 2),
+];
+
+/// Files for `--exec` that are refused before any machine starts.
+const NO_PROGRAMS: &[(&str, fn() -> Result<Vec<u8>>)] = &[
+    ("empty", || Ok(Vec::new())),
+    ("text", || Ok(b"#!/bin/sh\n".into())),
+    ("cut.in.header", || Ok(hello()?[..40].into())),
+    ("cut.in.segment", || Ok(hello()?[..5000].into())),
+    // This host's: where that is an Arm machine it is at least dynamic.
+    ("foreign", || Ok(fs::read(env::current_exe()?)?)),
+    // The first program header's type: PT_INTERP.
+    ("dynamic", || changed(64, 3)),
+    // e_type: an object file; a position-independent program.
+    ("object", || changed(16, 1)),
+    ("pie", || changed(16, 3)),
+    // EI_CLASS: 32 bits. EI_DATA: big-endian.
+    ("32.bits", || changed(4, 1)),
+    ("big.endian", || changed(5, 2)),
+];
+
+const VERBS: &[&str] = &["setup", "doctor", "qemu", "gdb", "explain", "test", "mutants", "check"];
+
+pub fn trials() -> Vec<Trial> {
+    let codes = CODES.iter().map(|&(name, line, code)| {
+        trial(format!("commands::{name}"), move || {
+            let output = xtask(line.split_whitespace())?;
+            exited(&output, code)?;
+            ensure!(code != 2 || output.stdout.is_empty() && !output.stderr.is_empty(), "not told on standard error");
+            Ok(())
+        })
+    });
+    let no_programs = NO_PROGRAMS.iter().map(|&(name, bytes)| {
+        trial(format!("commands::exec.{name}"), move || {
+            let folder = TempDir::new()?;
+            let path = folder.path().join("program");
+            fs::write(&path, bytes()?)?;
+            let output = xtask([OsStr::new("qemu"), OsStr::new("--exec"), path.as_os_str()])?;
+            exited(&output, 1)?;
+            ensure!(output.stdout.is_empty(), "a machine started");
+            Ok(())
+        })
+    });
+    let others: [(&str, fn() -> Result<()>); 6] = [
+        ("help", help),
+        ("exec", exec),
+        ("dry.run", dry_run),
+        ("standard.output", standard_output),
+        ("json", json),
+        ("interactive", interactive),
+    ];
+    let others = others.map(|(name, test)| trial(format!("commands::{name}"), test));
+    codes.chain(no_programs).chain(others).collect()
+}
+
+/// The tool, built once.
+fn tool() -> &'static Path {
+    static TOOL: OnceLock<PathBuf> = OnceLock::new();
+    TOOL.get_or_init(|| {
+        let root = workspace::root().expect("tests run inside the checkout");
+        let built = workspace::cargo(&root).args(["build", "--quiet", "--package", "xtask"]).status();
+        assert!(built.is_ok_and(|status| status.success()), "the tool does not build");
+        workspace::target_dir(&root).join("debug/xtask")
+    })
+}
+
+fn xtask<I: AsRef<OsStr>>(words: impl IntoIterator<Item = I>) -> Result<Output> {
+    Command::new(tool()).args(words).stdin(Stdio::null()).output().context("the tool cannot be started")
+}
+
+fn exited(output: &Output, code: u8) -> Result<()> {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    same("exit code", output.status.code(), Some(code.into()))
+        .with_context(|| format!("stdout:\n{}\nstderr:\n{}", text(&output.stdout), text(&output.stderr)))
+}
+
+fn hello() -> Result<Vec<u8>> {
+    Ok(fs::read(&images(false).programs["hello"])?)
+}
+
+/// A good program with one byte of it changed.
+fn changed(at: usize, byte: u8) -> Result<Vec<u8>> {
+    let mut program = hello()?;
+    program[at] = byte;
+    Ok(program)
+}
+
+/// Every verb has help, with examples.
+fn help() -> Result<()> {
+    for verb in VERBS {
+        let output = xtask([verb, "--help"])?;
+        exited(&output, 0)?;
+        let example = format!("cargo xtask {verb}");
+        ensure!(String::from_utf8_lossy(&output.stdout).contains(&example), "{verb} has no example");
+    }
+    Ok(())
+}
+
+/// A program of the host runs under its own name, with its own arguments and exit code.
+fn exec() -> Result<()> {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("my program");
+    fs::copy(&images(false).programs["echo"], &path)?;
+    let words = ["qemu", "--log", "off", "--exec"].map(OsStr::new).into_iter().chain([path.as_os_str()]);
+    let output = xtask(words.chain(["a  b", "--gic"].map(OsStr::new)))?;
+    exited(&output, 0)?;
+    same("console", String::from_utf8_lossy(&output.stdout).replace('\r', ""), "a  b --gic\n".into())
+}
+
+/// Prints one command, which a shell runs to the same end, and starts no machine.
+fn dry_run() -> Result<()> {
+    let options = "--gic 2 --cpu cortex-a53 --mem 128 --log off --append tick=100";
+    let line = format!("qemu --dry-run {options} crash null");
+    let output = xtask(line.split(' '))?;
+    exited(&output, 0)?;
+    let command = String::from_utf8(output.stdout)?;
+    same("lines", command.lines().count(), 1)?;
+    for part in ["gic-version=2", "cortex-a53", "128M", "tick=100", "loglevel=off", "init=/bin/crash"] {
+        ensure!(command.contains(part), "{part} is not in {command}");
+    }
+    let output = Command::new("sh").args(["-c", &command]).stdin(Stdio::null()).output()?;
+    exited(&output, 139)
+}
+
+/// Standard output carries the machine's console and nothing else; no record is in it.
+fn standard_output() -> Result<()> {
+    let output = xtask(["qemu", "--log", "off", "echo", "one", "two words"])?;
+    exited(&output, 0)?;
+    same("console", String::from_utf8_lossy(&output.stdout).replace('\r', ""), "one two words\n".into())?;
+    let output = xtask(["qemu", "--log", "off", "crash", "null"])?;
+    exited(&output, 139)?;
+    same("console", String::from_utf8_lossy(&output.stdout), "".into())
+}
+
+/// With `--json`, it carries the records, one a line.
+fn json() -> Result<()> {
+    let output = xtask(["qemu", "--json", "crash", "null"])?;
+    exited(&output, 139)?;
+    let lines = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let records = lines.map(serde_json::from_slice).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let kinds: Vec<_> = records.iter().map(|record| record["kind"].as_str().unwrap_or_default()).collect();
+    same("records", kinds, vec!["death", "counters"])
+}
+
+/// What is piped in is typed at the shell.
+fn interactive() -> Result<()> {
+    let mut command = Command::new(tool());
+    command.args(["qemu", "--interactive", "--timeout", "60"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no standard input")?.write_all(b"echo typed\rexit 3\r")?;
+    let output = child.wait_with_output()?;
+    exited(&output, 3)?;
+    ensure!(String::from_utf8_lossy(&output.stdout).replace('\r', "").contains("\ntyped\n"), "echo did not run");
+    Ok(())
 }
