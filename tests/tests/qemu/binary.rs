@@ -17,7 +17,8 @@ const MSR_SPSR_EL1: u32 = 0xd518_4000;
 const RESERVE_FRAME: u32 = 0xd105_03ff;
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn(&Code) -> Result<()>); 6] = [
+    type Scan = fn(&Code) -> Result<()>;
+    let tests: [(&str, Scan); 6] = [
         ("barrier_after_eret", barrier_after_eret),
         ("masked_before_elr", masked_before_elr),
         ("vectors", vectors),

@@ -1,7 +1,7 @@
 //! The machines it boots on, what it is booted with, and what it refuses.
 
 use crate::ktest;
-use crate::machine::{Ran, archive, images, program, run, same, trial};
+use crate::machine::{Bytes, Ran, Test, archive, images, program, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use std::fs;
@@ -16,8 +16,11 @@ use xtask::machine::{Config, QEMU};
 const GICS: [u8; 2] = [2, 3];
 const CPUS: [&str; 3] = ["cortex-a53", "cortex-a72", "max"];
 
+/// Makes another machine of the default one.
+type Change = fn(&mut Config);
+
 /// Further machines for the demo suite.
-const OTHERS: &[(&str, fn(&mut Config))] = &[
+const OTHERS: &[(&str, Change)] = &[
     ("cortex-a57", |config| config.cpu = "cortex-a57".into()),
     ("cortex-a76", |config| config.cpu = "cortex-a76".into()),
     ("smp.2", |config| config.smp = 2),
@@ -26,7 +29,7 @@ const OTHERS: &[(&str, fn(&mut Config))] = &[
     ("mem.64", |config| config.mem = 64),
     ("mem.2048", |config| config.mem = 2048),
     ("mem.8192", |config| config.mem = 8192),
-    ("tick.1", |config| config.append = "tick=1".into()),
+    ("tick.100", |config| config.append = "tick=100".into()),
     ("tick.1000", |config| config.append = "tick=1000".into()),
     ("icount", |config| config.icount = Some(0)),
     ("log.trace", |config| config.log = Some("trace".into())),
@@ -39,7 +42,7 @@ const OTHERS: &[(&str, fn(&mut Config))] = &[
 ];
 
 /// What may be wrong with an archive that the kernel refuses.
-const REFUSED: &[(&str, fn() -> Result<Vec<u8>>)] = &[
+const REFUSED: &[(&str, Bytes)] = &[
     ("empty", || Ok(Vec::new())),
     ("zeroes", || Ok(vec![0; 4096])),
     ("noise", || Ok((0..65536).map(|_| fastrand::u8(..)).collect())),
@@ -81,7 +84,7 @@ pub fn trials() -> Vec<Trial> {
     let refused = REFUSED.iter().map(|&(name, archive)| {
         trial(format!("boot::refused.{name}"), move || run_with(&archive()?, Config::default(), refuses))
     });
-    let rest: [(&str, fn() -> Result<()>); 6] = [
+    let rest: [(&str, Test); 6] = [
         ("init.by.argument", init_by_argument),
         ("refused.no.archive", no_archive),
         ("refused.init.missing", || run(&without_program("init=/bin/nothing"), refuses)),

@@ -1,6 +1,6 @@
 //! What a person types: exit codes, and what standard output carries.
 
-use crate::machine::{images, same, trial};
+use crate::machine::{Bytes, Test, images, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use std::env;
@@ -44,7 +44,7 @@ const CODES: &[(&str, &str, u8)] = &[
 ];
 
 /// Files for `--exec` that are refused before any machine starts.
-const NO_PROGRAMS: &[(&str, fn() -> Result<Vec<u8>>)] = &[
+const NO_PROGRAMS: &[(&str, Bytes)] = &[
     ("empty", || Ok(Vec::new())),
     ("text", || Ok(b"#!/bin/sh\n".into())),
     ("cut.in.header", || Ok(hello()?[..40].into())),
@@ -83,7 +83,7 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         })
     });
-    let others: [(&str, fn() -> Result<()>); 6] = [
+    let others: [(&str, Test); 6] = [
         ("help", help),
         ("exec", exec),
         ("dry.run", dry_run),

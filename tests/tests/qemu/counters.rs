@@ -69,7 +69,7 @@ fn taken(log: &str, vectors: u64) -> Result<Vec<Taken>> {
             let (pc, _) = place.split_once(' ').context("a PC")?;
             let slot = Slot::ALL.get((number(pc)?.wrapping_sub(vectors) / 128) as usize).context("no vector slot")?;
             // Interrupts leave the syndrome as it was.
-            let class = class.filter(|_| *slot as u8 % 4 == 0);
+            let class = class.filter(|_| (*slot as u8).is_multiple_of(4));
             all.push(Taken { slot: *slot, class, from, at_once: returned });
             returned = false;
         } else if let Some((_, pc)) = line.strip_prefix("Exception return").and_then(|rest| rest.rsplit_once(" PC ")) {

@@ -120,7 +120,7 @@ impl Ends {
                     at if at >= size => at - size,
                     at => at,
                 };
-                same("SP's place", (size / 2 + seed % (size / 2) & !15).wrapping_sub(sp) % S_FRAME_SIZE as u64, 0)?;
+                same("SP's place", ((size / 2 + seed % (size / 2)) & !15).wrapping_sub(sp) % S_FRAME_SIZE as u64, 0)?;
                 check(panic, names)
             }
             MadeUp(slot, esr, pstate) => {

@@ -16,6 +16,11 @@ use xtask::machine::{self, Config, Outcome, Program};
 /// The exit code of a kernel panic.
 pub const PANIC: u8 = 121;
 
+/// A test of its own.
+pub type Test = fn() -> Result<()>;
+/// How to make a file.
+pub type Bytes = fn() -> Result<Vec<u8>>;
+
 /// A test called `qemu::NAME`.
 pub fn trial(name: impl AsRef<str>, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(format!("qemu::{}", name.as_ref()), move || test().map_err(|error| format!("{error:#}").into()))
