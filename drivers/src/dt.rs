@@ -244,3 +244,168 @@ fn number(node: FdtNode<'_>, name: &str) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+    use std::vec::Vec;
+
+    fn node(name: &str, properties: &[(&str, Vec<u8>)], children: Vec<DeviceTreeNode>) -> DeviceTreeNode {
+        let mut builder = DeviceTreeNode::builder(name).unwrap();
+        for (name, value) in properties {
+            builder = builder.property(DeviceTreeProperty::new(*name, value.as_slice()).unwrap());
+        }
+        for child in children {
+            builder = builder.child(child);
+        }
+        builder.build()
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        [text.as_bytes(), &[0]].concat()
+    }
+
+    fn cells(cells: &[u32]) -> Vec<u8> {
+        cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
+    }
+
+    /// The nodes of a small machine, those whose names begin with `left_out` missing.
+    fn machine(left_out: &str, gic: &str) -> Vec<u8> {
+        let nodes = std::vec![
+            node("memory@40000000", &[("reg", cells(&[0, 0x4000_0000, 0, 0x1000_0000]))], Vec::new()),
+            node("memory@100000000", &[("reg", cells(&[1, 0, 1, 0]))], Vec::new()),
+            node(
+                "cpus",
+                &[("#address-cells", cells(&[1])), ("#size-cells", cells(&[0]))],
+                std::vec![
+                    node("cpu@0", &[("reg", cells(&[0]))], Vec::new()),
+                    node("cpu@1", &[("reg", cells(&[1]))], Vec::new()),
+                ]
+            ),
+            node("clock", &[("phandle", cells(&[7])), ("clock-frequency", cells(&[24_000_000]))], Vec::new()),
+            node(
+                "soc",
+                &[("#address-cells", cells(&[2])), ("#size-cells", cells(&[2]))],
+                std::vec![
+                    node(
+                        "serial@8000000",
+                        &[
+                            ("compatible", [text("arm,pl011"), text("arm,primecell")].concat()),
+                            ("reg", cells(&[0, 0x800_0000, 0, 0x1000])),
+                            ("interrupts", cells(&[0, 8, 4])),
+                        ],
+                        Vec::new(),
+                    ),
+                    node(
+                        "serial@9000000",
+                        &[
+                            ("compatible", text("arm,pl011")),
+                            ("reg", cells(&[0, 0x900_0000, 0, 0x1000])),
+                            ("interrupts", cells(&[0, 1, 4])),
+                            ("clocks", cells(&[7, 7])),
+                        ],
+                        Vec::new(),
+                    ),
+                    node(
+                        "intc@a000000",
+                        &[
+                            ("compatible", text(gic)),
+                            ("reg", cells(&[0, 0xa00_0000, 0, 0x1_0000, 0, 0xb00_0000, 0, 0x2_0000])),
+                        ],
+                        Vec::new(),
+                    ),
+                ]
+            ),
+            node(
+                "timer",
+                &[
+                    ("compatible", text("arm,armv8-timer")),
+                    ("interrupts", cells(&[1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4])),
+                ],
+                Vec::new(),
+            ),
+            node("psci", &[("compatible", text("arm,psci-1.0")), ("method", text("smc"))], Vec::new()),
+            node(
+                "reserved-memory",
+                &[("#address-cells", cells(&[2])), ("#size-cells", cells(&[2]))],
+                std::vec![node("firmware@40000000", &[("reg", cells(&[0, 0x4000_0000, 0, 0x10_0000]))], Vec::new()),]
+            ),
+            node(
+                "chosen",
+                &[
+                    ("bootargs", text("loglevel=info -- a")),
+                    ("stdout-path", text("/soc/serial@9000000:115200")),
+                    ("linux,initrd-start", cells(&[0x4800_0000])),
+                    ("linux,initrd-end", cells(&[0, 0x4800_1000])),
+                ],
+                Vec::new(),
+            ),
+        ];
+        let mut tree = DeviceTree::new();
+        tree.root = node("", &[("#address-cells", cells(&[2])), ("#size-cells", cells(&[2]))], Vec::new());
+        for node in nodes {
+            if left_out.is_empty() || !node.name().starts_with(left_out) {
+                tree.root.add_child(node);
+            }
+        }
+        tree.to_dtb()
+    }
+
+    #[test]
+    fn reads_a_machine() {
+        let blob = machine("", "arm,gic-v3");
+        let machine = Machine::parse(&blob).unwrap();
+        let region = |base, size| Region { base, size };
+        assert_eq!(machine.memory[..], [region(0x4000_0000, 0x1000_0000), region(1 << 32, 1 << 32)]);
+        assert_eq!(machine.reserved[..], [region(0x4000_0000, 0x10_0000)]);
+        assert_eq!(machine.gic, Gic::V3 { gicd: region(0xa00_0000, 0x1_0000), gicr: region(0xb00_0000, 0x2_0000) });
+        assert_eq!((machine.uart, machine.uart_irq), (region(0x900_0000, 0x1000), 33), "the one of stdout-path");
+        assert_eq!((machine.uart_clock, machine.timer_irq), (Some(24_000_000), 27));
+        assert_eq!((machine.cpus, machine.psci), (2, Some(Conduit::Smc)));
+        assert_eq!(machine.initrd, Some(region(0x4800_0000, 0x1000)));
+        assert_eq!((machine.bootargs, machine.rng_seed), ("loglevel=info -- a", None));
+    }
+
+    #[test]
+    fn knows_both_controllers() {
+        for (name, is_v2) in [("arm,cortex-a15-gic", true), ("arm,gic-400", true), ("arm,gic-v3", false)] {
+            let blob = machine("", name);
+            assert_eq!(matches!(Machine::parse(&blob).unwrap().gic, Gic::V2 { .. }), is_v2, "{name}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        for needed in ["memory", "cpus", "soc", "timer"] {
+            let blob = machine(needed, "arm,gic-v3");
+            assert!(matches!(Machine::parse(&blob), Err(Error::Missing(_))), "{needed}");
+        }
+        let blob = machine("", "some,other-gic");
+        assert_eq!(Machine::parse(&blob).err(), Some(Error::Missing("GICv2 or GICv3")));
+        for optional in ["psci", "chosen", "reserved-memory", "clock"] {
+            assert!(Machine::parse(&machine(optional, "arm,gic-v3")).is_ok(), "{optional}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_tree() {
+        let blob = machine("", "arm,gic-v3");
+        assert_eq!(total_size(blob[..8].try_into().unwrap()), Some(blob.len()));
+        assert_eq!(total_size([0; 8]), None);
+        for length in 0..blob.len() {
+            assert!(Machine::parse(&blob[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damage_never_panics(at in 0usize..4096, byte: u8) {
+            let mut blob = machine("", "arm,gic-v3");
+            let at = at % blob.len();
+            blob[at] = byte;
+            let _ = Machine::parse(&blob);
+        }
+    }
+}

@@ -7,7 +7,6 @@
 //! the same numbers mean the same there.
 
 use crate::fault::FaultStatus;
-use crate::fields;
 use core::fmt;
 
 /// The value of ESR_EL1. Every value is allowed; none makes a method panic.
@@ -38,16 +37,6 @@ impl Esr {
     /// DFSC or IFSC, ISS bits 5:0. Only aborts, watchpoints, breakpoints, steps and SErrors have one.
     pub const fn fault_status(self) -> FaultStatus {
         FaultStatus::decode(self.0 as u8)
-    }
-
-    /// Whether FAR_EL1 holds this exception's address (Arm ARM, "FAR_EL1"): its class must write it, and FnV must not
-    /// say otherwise. FnV counts only for a watchpoint and for an external abort that was not on a table walk.
-    pub const fn far_valid(self) -> bool {
-        let fnv_counts = !self.ec().is_abort() || matches!(self.fault_status(), FaultStatus::External);
-        match self.ec() {
-            Ec::PC_ALIGNMENT | Ec::GRANULE_PROTECTION => true,
-            ec => ec.writes_far() && !(fnv_counts && fields::FNV.is_set(self)),
-        }
     }
 }
 

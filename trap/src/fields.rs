@@ -350,6 +350,16 @@ const fn iss2(ec: Ec) -> &'static [Bits] {
 }
 
 impl Esr {
+    /// Whether FAR_EL1 holds this exception's address (Arm ARM, "FAR_EL1"): its class must write it, and FnV must not
+    /// say otherwise. FnV counts only for a watchpoint and for an external abort that was not on a table walk.
+    pub const fn far_valid(self) -> bool {
+        let fnv_counts = !self.ec().is_abort() || matches!(self.fault_status(), FaultStatus::External);
+        match self.ec() {
+            Ec::PC_ALIGNMENT | Ec::GRANULE_PROTECTION => true,
+            ec => ec.writes_far() && !(fnv_counts && FNV.is_set(self)),
+        }
+    }
+
     /// The whole register field by field, from bit 63 down to bit 0; every bit is in exactly one row. Bits that mean
     /// nothing in this value are rows named `RES0`.
     pub fn fields(self) -> impl Iterator<Item = Field> {

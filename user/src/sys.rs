@@ -13,6 +13,9 @@ use linux_raw_sys::{
     system::new_utsname,
 };
 
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
 /// Calls the kernel: number in x8, arguments in x0..x5, result in x0 (negative: an error number). All other registers are
 /// preserved.
 ///
@@ -146,11 +149,11 @@ pub fn clock_gettime(clock: u32) -> Result<u64, Errno> {
     let mut time = linux::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes `time`.
     unsafe { call(linux::__NR_clock_gettime, [clock as usize, (&raw mut time).expose_provenance()]) }?;
-    Ok(time.tv_sec as u64 * crate::time::SECOND + time.tv_nsec as u64)
+    Ok(time.tv_sec as u64 * SECOND + time.tv_nsec as u64)
 }
 
 fn timespec(nanoseconds: u64) -> linux::timespec {
-    let second = crate::time::SECOND;
+    let second = SECOND;
     linux::timespec { tv_sec: (nanoseconds / second) as i64, tv_nsec: (nanoseconds % second) as i64 }
 }
 

@@ -3,8 +3,8 @@
 use crate::sys;
 use core::arch::asm;
 
-/// Nanoseconds in a second.
-pub const SECOND: u64 = 1_000_000_000;
+pub use crate::sys::SECOND;
+
 /// Nanoseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
 /// Nanoseconds in a microsecond.

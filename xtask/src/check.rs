@@ -1,6 +1,6 @@
 //! Whether the sources are in order: format, clippy, documentation.
 
-use crate::setup::run;
+use crate::tool::run;
 use crate::toolchain::Compiler;
 use crate::workspace;
 use anyhow::{Context, Result, bail};

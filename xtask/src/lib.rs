@@ -27,5 +27,6 @@ pub mod process;
 pub mod setup;
 pub mod symbols;
 pub mod test;
+pub mod tool;
 pub mod toolchain;
 pub mod workspace;

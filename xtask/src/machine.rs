@@ -2,7 +2,7 @@
 
 use crate::console::{Filter, Piece};
 use crate::images::Images;
-pub use crate::process::Started;
+pub use crate::process::{Input, Started};
 use crate::process::{Running, Said, terminal};
 use crate::symbols::Symbols;
 use anyhow::{Context, Result, bail, ensure};
@@ -39,20 +39,6 @@ pub enum Program {
     Named(String),
     /// A static AArch64 ELF file of the host.
     Host(PathBuf),
-}
-
-/// What comes in at the UART.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Input {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// This process's standard input; a terminal becomes the machine's (Ctrl-A X ends it).
-    Stdin,
-    /// What is typed at a new pseudo-terminal, which also gets the console; QEMU says its name.
-    Pty,
-    /// A dialogue: each answer is sent when the console has shown its cue after the last one.
-    Dialogue(Vec<(String, String)>),
 }
 
 /// A machine and what it is to do.

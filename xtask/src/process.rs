@@ -1,6 +1,5 @@
 //! QEMU as a process: started with its input and outputs in hand, and ended in every way that this process ends.
 
-use crate::machine::Input;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,6 +14,20 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+/// What comes in at the UART.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// This process's standard input; a terminal becomes the machine's (Ctrl-A X ends it).
+    Stdin,
+    /// What is typed at a new pseudo-terminal, which also gets the console; QEMU says its name.
+    Pty,
+    /// A dialogue: each answer is sent when the console has shown its cue after the last one.
+    Dialogue(Vec<(String, String)>),
+}
 
 /// A machine that was started, to end it by.
 #[derive(Clone, Copy, Debug)]

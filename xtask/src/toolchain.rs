@@ -1,7 +1,7 @@
 //! The compiler for the Arm target: the pinned toolchain with the target added, or, where the target cannot be
 //! downloaded, Debian's own compiler with the source of `core`.
 
-use crate::setup::{self, Version};
+use crate::tool::{self, Version};
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::fs;
@@ -101,7 +101,7 @@ impl Compiler {
 /// Adds the target to the pinned toolchain; rustup says what it does on standard error.
 pub fn add_target(root: &Path) -> Result<()> {
     let mut rustup = Command::new("rustup");
-    setup::run(rustup.args(["target", "add", TARGET]).current_dir(root))
+    tool::run(rustup.args(["target", "add", TARGET]).current_dir(root))
 }
 
 /// The folder of the toolchain that builds the host's side.
@@ -117,7 +117,7 @@ pub fn host_version(root: &Path) -> Result<Version> {
 }
 
 fn rustc_version(rustc: &Path, root: &Path) -> Result<Version> {
-    setup::version_of(Command::new(rustc).current_dir(root))
+    tool::version_of(Command::new(rustc).current_dir(root))
         .with_context(|| format!("{} does not tell its version", rustc.display()))
 }
 

@@ -24,7 +24,7 @@ const MAX_IRQS: usize = 256;
 
 static CONTROLLER: Once<IrqLock<Box<dyn InterruptController>>> = Once::new();
 
-static HANDLERS: IrqLock<[Option<Handler>; MAX_IRQS]> = IrqLock::new([None; MAX_IRQS]);
+static HANDLERS: [Once<Handler>; MAX_IRQS] = [const { Once::new() }; MAX_IRQS];
 
 /// Whether interrupts may preempt the kernel: not before the scheduler is up.
 static PREEMPTIBLE: AtomicBool = AtomicBool::new(false);
@@ -51,9 +51,9 @@ pub fn init(machine: &Machine<'_>) {
     CONTROLLER.call_once(|| IrqLock::new(controller));
 }
 
-/// Has `handler` called for interrupt `irq`, and enables it, level-sensitive, on this CPU.
+/// Has `handler` called for interrupt `irq`, once and for all, and enables it, level-sensitive, on this CPU.
 pub fn register(irq: u32, handler: Handler) {
-    HANDLERS.lock()[irq as usize] = Some(handler);
+    HANDLERS[irq as usize].call_once(|| handler);
     controller().lock().enable(irq, this_cpu().index);
 }
 
@@ -91,25 +91,20 @@ pub fn handle(regs: &mut PtRegs) {
 /// Acknowledges and handles until nothing is pending.
 extern "C" fn handle_pending(_: &mut PtRegs) {
     let cpu = this_cpu();
-    let mut handled = false;
-    loop {
-        let acknowledged = controller().lock().acknowledge();
-        let Some(irq) = acknowledged else {
-            // The one that ends the loop is no interrupt; with nothing before it, it is.
-            if !handled {
-                count(&cpu.counters.spurious);
-            }
-            return;
-        };
-        handled = true;
+    let mut next = controller().lock().acknowledge();
+    if next.is_none() {
+        count(&cpu.counters.spurious);
+    }
+    while let Some(irq) = next {
         HANDLING[cpu.index].store(irq.number(), Relaxed);
-        let handler = HANDLERS.lock().get(irq.number() as usize).copied().flatten();
-        match handler {
+        match HANDLERS.get(irq.number() as usize).and_then(Once::get) {
             Some(handler) => handler(),
             None => count(&cpu.counters.unexpected),
         }
         HANDLING[cpu.index].store(NONE, Relaxed);
-        controller().lock().end(irq);
+        let mut controller = controller().lock();
+        controller.end(irq);
+        next = controller.acknowledge();
     }
 }
 

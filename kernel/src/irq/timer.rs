@@ -21,6 +21,7 @@ pub fn init(irq: u32, hz: u64) {
     *NEXT_TICK.lock() = now() + period;
     super::register(irq, interrupt);
     program();
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
 /// The counter, in ticks since some time before boot.
@@ -44,12 +45,10 @@ pub fn from_nanoseconds(nanoseconds: u128) -> u64 {
     (nanoseconds * u128::from(frequency())).div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)
 }
 
-/// Sets the timer for whatever comes first, the tick or a sleeper.
+/// A deadline was added to those of sleeping tasks: sets the timer for whatever comes first.
 pub fn program() {
-    let tick = *NEXT_TICK.lock();
-    let deadline = sleep::next_deadline(now()).map_or(tick, |sleeper| sleeper.min(tick));
-    CNTV_CVAL_EL0.set(deadline);
-    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
+    let next = NEXT_TICK.lock();
+    set(*next, sleep::expire(now()));
 }
 
 /// The timer interrupt: CVAL was reached. Setting the next CVAL also withdraws the interrupt.
@@ -57,13 +56,18 @@ fn interrupt() {
     let now = now();
     let mut next = NEXT_TICK.lock();
     if now >= *next {
-        // Ticks that were missed are not made up for.
-        let period = PERIOD.load(Relaxed);
-        *next += ((now - *next) / period + 1) * period;
+        *next += PERIOD.load(Relaxed);
+        if *next <= now {
+            // Ticks that were missed are not made up for.
+            *next = now + PERIOD.load(Relaxed);
+        }
         count(&this_cpu().counters.ticks);
         sched::tick();
     }
-    drop(next);
-    sleep::wake_expired(now);
-    program();
+    set(*next, sleep::expire(now));
+}
+
+/// Sets the timer for the tick or the first sleeper. IRQs are masked.
+fn set(tick: u64, sleeper: Option<u64>) {
+    CNTV_CVAL_EL0.set(sleeper.map_or(tick, |sleeper| sleeper.min(tick)));
 }

@@ -155,7 +155,7 @@ fn fault() {
     unsafe { core::ptr::with_exposed_provenance::<u64>(STACKS_BASE - 8).read_volatile() };
 }
 
-/// Runs `work` in an interrupt handler.
+/// Runs `work` in an interrupt handler: that of the first call.
 fn in_interrupt(work: fn()) {
     const SGI: u32 = 5;
     irq::register(SGI, work);

@@ -22,17 +22,14 @@ pub fn cancel(deadline: u64) {
     drop(task);
 }
 
-/// The earliest deadline after `now`.
-pub fn next_deadline(now: u64) -> Option<u64> {
-    SLEEPERS.lock().range((now + 1, 0)..).next().map(|(key, _)| key.0)
-}
-
-/// Wakes every task whose deadline has come. They stay listed until they cancel: nothing is freed in an interrupt.
-pub fn wake_expired(now: u64) {
+/// Wakes every task whose deadline has come, and returns the earliest that has not. Who was woken stays listed until it
+/// cancels: nothing is freed in an interrupt.
+pub fn expire(now: u64) -> Option<u64> {
     for ((deadline, _), task) in SLEEPERS.lock().iter() {
         if *deadline > now {
-            break;
+            return Some(*deadline);
         }
         super::wake(task);
     }
+    None
 }
