@@ -1,7 +1,7 @@
 //! The machines it boots on, what it is booted with, and what it refuses.
 
 use crate::ktest;
-use crate::machine::{Bytes, Ran, Test, archive, images, program, run, same, trial};
+use crate::machine::{Bytes, Ran, Test, archive, demo, images, program, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use std::fs;
@@ -69,21 +69,21 @@ pub fn trials() -> Vec<Trial> {
     let matrix = GICS.iter().flat_map(|&gic| CPUS.iter().map(move |&cpu| (gic, cpu))).flat_map(|(gic, cpu)| {
         let on = move |config| Config { gic, cpu: cpu.into(), ..config };
         [
-            trial(format!("boot::gic.{gic}.{cpu}"), move || run(&on(Config::default()), suite)),
+            trial(format!("boot::gic.{gic}.{cpu}"), move || run(&on(demo()), suite)),
             trial(format!("boot::gic.{gic}.{cpu}.overflow"), move || ktest::check("overflow", on)),
             trial(format!("boot::gic.{gic}.{cpu}.unexpected"), move || ktest::check("irq.unexpected", on)),
         ]
     });
     let others = OTHERS.iter().map(|&(name, change)| {
         trial(format!("boot::{name}"), move || {
-            let mut config = Config::default();
+            let mut config = demo();
             change(&mut config);
             run(&config, suite)
         })
     });
-    let refused = REFUSED.iter().map(|&(name, archive)| {
-        trial(format!("boot::refused.{name}"), move || run_with(&archive()?, Config::default(), refuses))
-    });
+    let refused = REFUSED
+        .iter()
+        .map(|&(name, archive)| trial(format!("boot::refused.{name}"), move || run_with(&archive()?, demo(), refuses)));
     let rest: [(&str, Test); 6] = [
         ("init.by.argument", init_by_argument),
         ("refused.no.archive", no_archive),
@@ -127,7 +127,7 @@ fn run_with(archive: &[u8], config: Config, look: impl FnOnce(&Ran) -> Result<()
 /// The default machine with other boot arguments than xtask would choose: of several `-append`s QEMU takes the last.
 fn without_program(arguments: &str) -> Config {
     let arguments = format!("semihosting records {arguments}");
-    Config { qemu_args: vec!["-append".into(), arguments.into()], ..Config::default() }
+    Config { qemu_args: vec!["-append".into(), arguments.into()], ..demo() }
 }
 
 fn init_by_argument() -> Result<()> {
@@ -145,7 +145,7 @@ fn no_archive() -> Result<()> {
         "#!/bin/sh\nfor word; do shift\n[ \"$last\" = -initrd ] || [ \"$word\" = -initrd ] || set -- \"$@\" \"$word\"\n\
          last=$word\ndone\nexec '{qemu}' \"$@\"\n"
     );
-    run(&Config { qemu: executable(folder.path(), &script)?.into(), ..Config::default() }, refuses)
+    run(&Config { qemu: executable(folder.path(), &script)?.into(), ..demo() }, refuses)
 }
 
 fn executable(folder: &Path, script: &str) -> Result<std::path::PathBuf> {
@@ -182,7 +182,7 @@ fn without_semihosting() -> Result<()> {
     for entry_el in [1, 2] {
         let arguments = "records loglevel=off init=/bin/crash -- null";
         let qemu_args = vec!["-append".into(), arguments.into()];
-        run(&Config { entry_el, qemu_args, ..Config::default() }, |ran| {
+        run(&Config { entry_el, qemu_args, ..demo() }, |ran| {
             ran.ended(0)?;
             same("signal", ran.death()?.signal, 11)?;
             ran.counters().map(|_| ())
@@ -194,7 +194,7 @@ fn without_semihosting() -> Result<()> {
 /// Entered at EL3 there are no boot arguments, so no records and no end: only its words say that it refused.
 fn el3() -> Result<()> {
     for gic in GICS {
-        let config = Config { entry_el: 3, gic, timeout: Some(Duration::from_secs(2)), ..Config::default() };
+        let config = Config { entry_el: 3, gic, timeout: Some(Duration::from_secs(2)), ..demo() };
         run(&config, |ran| {
             same("timed out", ran.outcome.timed_out, true)?;
             ensure!(ran.outcome.console.contains("entered at EL3"), "the console does not say so");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 use std::{fs, process};
 use trap::record::{Counters, Death, Ktest, Panic};
 use xtask::images::Images;
@@ -110,17 +111,25 @@ fn sort(outcome: Outcome) -> Result<Ran> {
     Ok(ran)
 }
 
+/// How long a machine may take; on a quiet host none takes two seconds.
+const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+
+/// The default machine, with the demo suite.
+pub fn demo() -> Config {
+    Config { timeout: LIMIT, ..Config::default() }
+}
+
 /// The default machine with a program and its arguments, parted by spaces; the kernel says nothing, so that the console is
 /// the programs'.
 pub fn program(line: &str) -> Config {
     let mut words = line.split(' ').map(String::from);
     let name = words.next().unwrap_or_default();
-    Config { program: Program::Named(name), args: words.collect(), log: Some("off".into()), ..Config::default() }
+    Config { program: Program::Named(name), args: words.collect(), log: Some("off".into()), ..demo() }
 }
 
 /// The default machine with an in-kernel test.
 pub fn ktest(name: &str, seed: u64) -> Config {
-    Config { ktest: Some(name.into()), append: format!("seed={seed}"), ..Config::default() }
+    Config { ktest: Some(name.into()), append: format!("seed={seed}"), ..demo() }
 }
 
 /// The archive that machines boot with, with the files of `change`: some bytes replace or add one, none removes it.

@@ -1,6 +1,6 @@
 //! Programs that this project did not make: of a C library, and of random instructions.
 
-use crate::machine::{PANIC, run, same, trial};
+use crate::machine::{PANIC, demo, run, same, trial};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use libtest_mimic::Trial;
@@ -8,7 +8,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 use xtask::machine::{Config, Program};
 
@@ -35,7 +34,7 @@ fn static_c() -> Result<()> {
         status => ensure!(status?.success(), "{COMPILER} failed"),
     }
     let args = vec!["one".into(), "two".into()];
-    let config = Config { program: Program::Host(program), args, log: Some("off".into()), ..Config::default() };
+    let config = Config { program: Program::Host(program), args, log: Some("off".into()), ..demo() };
     run(&config, |ran| {
         ran.ended(7)?;
         same("console", ran.outcome.console.replace('\r', ""), "3 two 0.667\n1048576\n5\n".into())
@@ -55,8 +54,7 @@ fn random_programs(cpu: &str) -> Result<()> {
             program: Program::Host(path.clone()),
             log: Some("off".into()),
             append: "tick=1000".into(),
-            timeout: Some(Duration::from_secs(30)),
-            ..Config::default()
+            ..demo()
         };
         run(&config, |ran| {
             eprintln!(
