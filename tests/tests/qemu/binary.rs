@@ -18,11 +18,12 @@ const RESERVE_FRAME: u32 = 0xd105_03ff;
 
 pub fn trials() -> Vec<Trial> {
     type Scan = fn(&Code) -> Result<()>;
-    let tests: [(&str, Scan); 6] = [
+    let tests: [(&str, Scan); 7] = [
         ("barrier_after_eret", barrier_after_eret),
         ("masked_before_elr", masked_before_elr),
         ("vectors", vectors),
         ("irq_stack_switch", irq_stack_switch),
+        ("user_values_are_cleared", user_values_are_cleared),
         ("entry_text", entry_text),
         ("segments", segments),
     ];
@@ -152,6 +153,21 @@ fn irq_stack_switch(code: &Code) -> Result<()> {
     let writes: Vec<_> = words[..end].iter().filter(writes_sp).collect();
     // mov sp, x1; mov sp, x29
     same("writes to SP", writes, vec![&0x9100_003f, &0x9100_03bf])
+}
+
+/// No value of a program reaches a handler in a register: between the last save and the call x0 is set and x1..x28 are zero.
+fn user_values_are_cleared(code: &Code) -> Result<()> {
+    for entry in
+        ["el0_sync", "el0_irq", "el0_error", "el0_fiq", "el0_32_sync", "el0_32_irq", "el0_32_fiq", "el0_32_error"]
+    {
+        let words = code.from(entry)?;
+        // bl
+        let call = words.iter().position(|word| word >> 26 == 0b100101).context("no call")?;
+        // mov x<n>, xzr; mov x0, sp
+        let cleared = |register: u32| words[..call].contains(&(0xaa1f_03e0 | register));
+        ensure!((1..=28).all(cleared) && words[..call].contains(&0x9100_03e0), "{entry} leaves registers as they were");
+    }
+    Ok(())
 }
 
 /// Pages of its own, so that it can be mapped alone, and all of the vectors and exits in it.

@@ -1,6 +1,6 @@
 //! Every program of the initramfs ends as it should.
 
-use crate::machine::{Test, archive, images, program, run, same, trial};
+use crate::machine::{Ran, Test, archive, demo, images, program, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use std::io::Write;
@@ -109,14 +109,17 @@ pub fn trials() -> Vec<Trial> {
             })
         })
     });
-    let others: [(&str, Test); 9] = [
+    let others: [(&str, Test); 11] = [
         ("init", init),
         ("all_are_tested", all_are_tested),
         ("crash.list", crash_list),
         ("echo", echo),
         ("cat", cat),
+        ("forged.record", forged_record),
         ("ls", ls),
-        ("sh", sh),
+        ("sh", || sh(program("sh"))),
+        // An interrupt of a device must be sent to a CPU, where there are several.
+        ("sh.gic.2.smp.2", || sh(Config { gic: 2, smp: 2, ..program("sh") })),
         ("spin", spin),
         ("registers.seeds", registers),
     ];
@@ -139,7 +142,7 @@ impl Addr {
 
 /// The demo suite; its programs are checked one by one elsewhere.
 fn init() -> Result<()> {
-    run(&Config::default(), |ran| {
+    run(&demo(), |ran| {
         ran.ended(0)?;
         let counters = ran.counters()?;
         ensure!(counters.preemptions > 0 && counters.preemptions < counters.switches, "{counters:?}");
@@ -177,16 +180,29 @@ fn echo() -> Result<()> {
 /// Files are read to their end, whatever their length.
 fn cat() -> Result<()> {
     let long: String = (0..2000).map(|line| format!("line {line}\n")).collect();
-    let files: [(&str, Option<&[u8]>); 3] =
-        [("etc/empty", Some(b"")), ("etc/short", Some(b"short\n")), ("etc/long", Some(long.as_bytes()))];
-    let mut initramfs = tempfile::NamedTempFile::new()?;
-    initramfs.write_all(&archive(&files)?)?;
-    let config =
-        Config { initramfs: Some(initramfs.path().into()), ..program("cat /etc/empty etc/short /etc//./long") };
-    run(&config, |ran| {
+    let files = [("etc/empty", ""), ("etc/short", "short\n"), ("etc/long", &long)];
+    run_with(&files, program("cat /etc/empty etc/short /etc//./long"), |ran| {
         ran.ended(0)?;
         same("console", ran.outcome.console.replace('\r', ""), format!("short\n{long}"))
     })
+}
+
+/// A program cannot write a record, nor spoil one.
+fn forged_record() -> Result<()> {
+    let forged = "\x1e{\"schema\":1,\"kind\":\"forged\"}\n\x1e";
+    run_with(&[("forged", forged)], program("cat /forged"), |ran| {
+        ran.ended(0)?;
+        same("records", ran.outcome.records.len(), 1)?;
+        ran.counters().map(|_| ())
+    })
+}
+
+/// Runs a machine whose archive holds these files, too.
+fn run_with(files: &[(&str, &str)], config: Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
+    let files: Vec<_> = files.iter().map(|(path, content)| (*path, Some(content.as_bytes()))).collect();
+    let mut initramfs = tempfile::NamedTempFile::new()?;
+    initramfs.write_all(&archive(&files)?)?;
+    run(&Config { initramfs: Some(initramfs.path().into()), ..config }, look)
 }
 
 fn ls() -> Result<()> {
@@ -198,10 +214,10 @@ fn ls() -> Result<()> {
 }
 
 /// A dialogue with the shell: it runs programs, outlives theirs ends, edits lines, and ends with the code it is told.
-fn sh() -> Result<()> {
+fn sh(config: Config) -> Result<()> {
     let lines = ["ecx\x7fho typed\r", "crash null\r", "nonsense\r", "\x03", "forktree\r", "exit 7\r"];
     let dialogue = lines.map(|line| ("$ ".to_string(), line.to_string()));
-    run(&Config { input: Input::Dialogue(dialogue.into()), ..program("sh") }, |ran| {
+    run(&Config { input: Input::Dialogue(dialogue.into()), ..config }, |ran| {
         ran.ended(7)?;
         let death = ran.death()?;
         same("signal", (death.signal, death.task > 1), (SIGSEGV, true))?;
