@@ -39,8 +39,11 @@ fn default_action(signal: u32) -> Action {
     }
 }
 
-/// Sends a signal, 1 to [`MAX_SIGNAL`].
+/// Sends a signal, 1 to [`MAX_SIGNAL`]. To the first program, which the machine ends with, only itself can send any.
 pub fn send(task: &Arc<Task>, signal: u32) {
+    if task.id == process::INIT && current().id != process::INIT {
+        return;
+    }
     let stops = bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
     match default_action(signal) {
         // Without handlers, nobody could see it pending.
@@ -73,9 +76,12 @@ pub fn deliver(regs: &PtRegs) {
         }
         // SIGKILL before all others, then the lowest number.
         let signal = if pending & bit(SIGKILL) != 0 { SIGKILL } else { pending.trailing_zeros() + 1 };
-        task.pending.fetch_and(!bit(signal), Relaxed);
         match default_action(signal) {
-            Action::Stop => sched::stop(),
+            // SIGCONT takes the signal back, and SIGKILL comes first, until the task has stopped.
+            Action::Stop => sched::stop_if(|| {
+                let pending = task.pending.fetch_and(!bit(signal), Relaxed);
+                pending & bit(signal) != 0 && pending & bit(SIGKILL) == 0
+            }),
             _ => die(regs, SigInfo { signal, code: SI_USER as i32, addr: 0 }, Esr(0), "sent by a task"),
         }
     }

@@ -46,7 +46,7 @@ boot:
 
 from_el2:
     // EL1 in AArch64, its counters and timers untrapped, the virtual counter equal to the physical one; no other traps.
-    mov     x0, #{HCR_EL2_RW}
+    ldr     x0, =({HCR_EL2})
     msr     hcr_el2, x0
     mov     x0, #{CNTHCTL_EL2}
     msr     cnthctl_el2, x0
@@ -174,6 +174,13 @@ running_high:
     msr     mdscr_el1, xzr
     mov     x0, #{CPACR_FPEN}
     msr     cpacr_el1, x0
+    mrs     x0, id_aa64dfr0_el1
+    ubfx    x0, x0, #8, #4              // ID_AA64DFR0_EL1.PMUVer; 0 none, 15 not the architecture's
+    sub     x0, x0, #1
+    cmp     x0, #14
+    b.hs    1f
+    msr     pmuserenr_el0, xzr          // no event counters for EL0
+1:
     isb
     ldr     x0, =boot_stack + {THREAD_SIZE}
     mov     sp, x0

@@ -9,7 +9,6 @@ use crate::process;
 use crate::sched::{self, task::Task};
 use crate::{console, fs, irq, power, random};
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,8 +19,8 @@ use trap::frame::PtRegs;
 
 /// SCR_EL3: the lower levels non-secure (NS, bit 0) and in AArch64 (RW), HVC enabled (HCE); bits 4 and 5 are RES1.
 const SCR_EL3: u64 = 1 << 10 | 1 << 8 | 0b11 << 4 | 1;
-/// HCR_EL2.RW: EL1 is in AArch64.
-const HCR_EL2_RW: u64 = 1 << 31;
+/// HCR_EL2: EL1 is in AArch64 (RW); pointer authentication is not trapped (API, APK).
+const HCR_EL2: u64 = 1 << 31 | 1 << 41 | 1 << 40;
 /// CNTHCTL_EL2: EL1PCTEN and EL1PCEN, the physical counter and timer are not trapped.
 const CNTHCTL_EL2: u64 = 0b11;
 /// CPTR_EL2: its RES1 bits; nothing is trapped.
@@ -50,7 +49,7 @@ const BLOCK: u64 = 1 << 10 | 0b11 << 8 | 1 << 2 | 0b01;
 global_asm!(
     include_str!("head.S"),
     SCR_EL3 = const SCR_EL3,
-    HCR_EL2_RW = const HCR_EL2_RW,
+    HCR_EL2 = const HCR_EL2,
     CNTHCTL_EL2 = const CNTHCTL_EL2,
     CPTR_EL2_RES1 = const CPTR_EL2_RES1,
     SPSR_EL1H = const SPSR_EL1H,
@@ -179,14 +178,17 @@ unsafe fn map_early(index: usize, block: u64) -> *mut u8 {
 /// Maps what the boot loader says is a device tree; none when it is none.
 fn early_dtb(dtb: u64) -> Option<&'static [u8]> {
     let block = dtb & !(BLOCK_SIZE - 1);
-    // SAFETY: the boot protocol: the tree is in RAM, at most 2 MiB long, so in two blocks.
-    let mapped = unsafe {
-        map_early(EARLY_DTB + 1, (block + BLOCK_SIZE) | BLOCK);
-        map_early(EARLY_DTB, block | BLOCK).add((dtb - block) as usize)
-    };
+    let offset = (dtb - block) as usize;
+    // SAFETY: the boot protocol: the tree is in RAM, 8-byte aligned.
+    let mapped = unsafe { map_early(EARLY_DTB, block | BLOCK).add(offset) };
     // SAFETY: mapped above, and nobody writes it.
     let header = unsafe { mapped.cast::<[u8; 8]>().read() };
+    // The boot protocol again: it is at most 2 MiB long, so in one more block at most.
     let size = dt::total_size(header).filter(|&size| size <= BLOCK_SIZE as usize)?;
+    if offset + size > BLOCK_SIZE as usize {
+        // SAFETY: the rest of the tree.
+        unsafe { map_early(EARLY_DTB + 1, (block + BLOCK_SIZE) | BLOCK) };
+    }
     // SAFETY: as above.
     Some(unsafe { core::slice::from_raw_parts(mapped, size) })
 }
@@ -289,9 +291,7 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());
     let mut words = bootargs::words(arguments.line).skip_while(|word| *word != *"--");
     words.next();
-    let init_arguments: Vec<String> = words.map(|word| word.chars().collect()).collect();
-    let init_arguments: Vec<&[u8]> = init_arguments.iter().map(String::as_bytes).collect();
-    if let Err(why) = process::start_init(&init, &init_arguments) {
+    if let Err(why) = process::start_init(&init, words.map(|word| word.chars().collect::<String>().into_bytes())) {
         report::refuse(format_args!("cannot start {init}: {why}"));
     }
     // SAFETY: interrupts have handlers, and SErrors and debug exceptions a report.

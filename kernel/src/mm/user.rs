@@ -211,8 +211,7 @@ impl AddressSpace {
     pub fn unmap(&mut self, range: Range<usize>) -> Result<(), OutOfMemory> {
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
-        let pages: Vec<usize> = self.pages.range(range).map(|(&page, _)| page).collect();
-        for page in pages {
+        while let Some(page) = self.pages.range(range.clone()).next().map(|(&page, _)| page) {
             set_descriptor(&mut self.mapping, page, None)?;
             // No table and, that saw to it, no TLB has the frame any more.
             self.pages.remove(&page);

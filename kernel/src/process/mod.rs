@@ -8,6 +8,7 @@ use crate::power;
 use crate::sched::task::{Exit, Id, State, Task};
 use crate::sched::{self, current};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use trap::frame::PtRegs;
 
@@ -116,11 +117,9 @@ pub fn wait_for_child(which: Which) -> Option<Waited> {
 }
 
 /// Makes the first program.
-pub fn start_init(path: &str, arguments: &[&[u8]]) -> Result<(), exec::Error> {
-    let environment: &[&[u8]] = &[b"PATH=/bin"];
-    let mut argv = alloc::vec![path.as_bytes()];
-    argv.extend_from_slice(arguments);
-    let (space, regs) = exec::load(path, &argv, environment)?;
+pub fn start_init(path: &str, arguments: impl Iterator<Item = Vec<u8>>) -> Result<(), exec::Error> {
+    let argv: Vec<_> = [path.into()].into_iter().chain(arguments).collect();
+    let (space, regs) = exec::load(path, &argv, &[b"PATH=/bin".into()])?;
     let id = sched::new_id().map_err(|_| exec::Error::OutOfMemory)?;
     debug_assert_eq!(id, INIT);
     let task = Task::new(id, path, ret_from_fork as *const () as usize, &regs, Some(space))

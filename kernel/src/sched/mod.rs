@@ -166,11 +166,13 @@ pub fn wait_until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The running task stops until [`resume`]d.
-pub fn stop() {
+/// The running task stops until [`resume`]d, if `still` holds once nothing can come between.
+pub fn stop_if(still: impl FnOnce() -> bool) {
     let _mask = IrqMask::new();
-    current().state.store(State::Stopped as u8, Relaxed);
-    schedule();
+    if still() {
+        current().state.store(State::Stopped as u8, Relaxed);
+        schedule();
+    }
 }
 
 /// The running task is a zombie from here on and never runs again; `waiter` is woken to see it.

@@ -2,13 +2,12 @@
 
 use super::fs::read_path;
 use super::{Errno, Result};
-use crate::mm::heap;
 use crate::process::exec::{self, ARG_MAX};
 use crate::process::{self, Waited, Which};
 use crate::sched::task::{self, Exit, State};
 use crate::sched::{self, current};
 use crate::signal;
-use crate::uaccess::{self, StringError, put_user};
+use crate::uaccess::{self, put_user};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -81,14 +80,11 @@ fn read_strings(array: u64, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         if pointer == 0 {
             break;
         }
-        heap::reserve()?;
         let mut string = Vec::new();
         *room = room.checked_sub(size_of::<u64>()).ok_or(Errno::E2BIG)?;
-        uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| match why {
-            StringError::Fault => Errno::EFAULT,
-            StringError::TooLong => Errno::E2BIG,
-        })?;
+        uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| why.errno(Errno::E2BIG))?;
         *room = room.checked_sub(string.len() + 1).ok_or(Errno::E2BIG)?;
+        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         strings.push(string);
     }
     Ok(strings)
@@ -102,8 +98,6 @@ pub fn execve(regs: &mut PtRegs) -> Result {
         let mut room = ARG_MAX;
         let argv = read_strings(argv, &mut room)?;
         let envp = read_strings(envp, &mut room)?;
-        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-        let envp: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
         // Up to here, and inside, a failure leaves the old program as it was.
         let (space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
             exec::Error::Path(why) => why.into(),
