@@ -132,8 +132,7 @@ fn read_console(buffer: usize, length: usize) -> Result {
         if count > 0 {
             return copied(count, copy_to_user(buffer, &chunk[..count]));
         }
-        irq::wait_for_input();
-        if current().pending.load(Relaxed) != 0 {
+        if !irq::wait_for_input() {
             return Err(Errno::EINTR);
         }
     }
@@ -165,7 +164,7 @@ fn write_console(buffer: usize, length: usize) -> Result {
         };
         console::write(&chunk[..count]);
         done += count;
-        if result.is_err() || current().pending.load(Relaxed) != 0 {
+        if result.is_err() || current().is_interrupted() {
             break;
         }
     }
