@@ -276,16 +276,14 @@ fn spurious() {
     check("unexpected", counters.unexpected.load(Relaxed), 0);
 }
 
-/// An interrupt without a handler is counted, ended and disabled: a second one does not come, others do.
+/// An interrupt without a handler is counted and ended: others come after it.
 fn unexpected() {
     const SGI: u32 = 7;
     let counters = &this_cpu().counters;
     irq::controller().lock().enable(SGI, this_cpu().index);
-    for _ in 0..2 {
-        irq::controller().lock().send_sgi_to_self(SGI);
-        with_interrupts();
-        check("unexpected", counters.unexpected.load(Relaxed), 1);
-    }
+    irq::controller().lock().send_sgi_to_self(SGI);
+    with_interrupts();
+    check("unexpected", counters.unexpected.load(Relaxed), 1);
     static CAME: AtomicU64 = AtomicU64::new(0);
     in_interrupt(|| CAME.store(1, Relaxed));
     check("another interrupt", CAME.load(Relaxed), 1);
