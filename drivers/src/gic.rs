@@ -32,6 +32,8 @@ impl Acknowledged {
 pub trait InterruptController: Send {
     /// Enables a level-sensitive interrupt, routed to the calling CPU, whose number is `cpu`.
     fn enable(&mut self, irq: u32, cpu: usize);
+    /// Disables an interrupt on the calling CPU, whose number is `cpu`.
+    fn disable(&mut self, irq: u32, cpu: usize);
     /// Takes the highest-priority pending interrupt; none when it was spurious.
     fn acknowledge(&mut self) -> Option<Acknowledged>;
     /// Ends an interrupt: priority drop and deactivation in one (EOImode 0).
@@ -74,6 +76,7 @@ impl V2 {
     pub unsafe fn new(gicd: *mut u8, gicc: *mut u8) -> Self {
         // SAFETY: as promised by the caller.
         let mut gic = unsafe { GicV2::new(gicd.cast::<GicdV2>(), gicc.cast::<Gicc>()) };
+        gic.enable_all_interrupts(false);
         gic.setup();
         V2 { gic, gicd }
     }
@@ -94,6 +97,10 @@ impl InterruptController for V2 {
             self.gic.set_trigger(intid(irq), Trigger::Level);
         }
         self.gic.enable_interrupt(intid(irq), true).expect("the GICv2 implements this interrupt");
+    }
+
+    fn disable(&mut self, irq: u32, _: usize) {
+        self.gic.enable_interrupt(intid(irq), false).expect("disabling does not fail");
     }
 
     fn acknowledge(&mut self) -> Option<Acknowledged> {
@@ -142,6 +149,10 @@ impl InterruptController for V3 {
             self.gic.set_trigger(id, Some(cpu), Trigger::Level).expect(implemented);
         }
         self.gic.enable_interrupt(id, Some(cpu), true).expect(implemented);
+    }
+
+    fn disable(&mut self, irq: u32, cpu: usize) {
+        self.gic.enable_interrupt(intid(irq), Some(cpu), false).expect("the GICv3 implements what it acknowledged");
     }
 
     fn acknowledge(&mut self) -> Option<Acknowledged> {

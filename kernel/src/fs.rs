@@ -74,6 +74,8 @@ pub enum InitramfsError {
     Corrupt(CorruptDataError),
     /// A name in it is no text.
     Name,
+    /// There is no memory for its table of contents.
+    Memory,
 }
 
 impl fmt::Display for InitramfsError {
@@ -82,6 +84,7 @@ impl fmt::Display for InitramfsError {
             InitramfsError::Missing => f.write_str("the boot loader passed no initramfs (QEMU: -initrd)"),
             InitramfsError::Corrupt(why) => write!(f, "the initramfs is no whole tar archive: {why}"),
             InitramfsError::Name => f.write_str("the initramfs has a file whose name is not UTF-8"),
+            InitramfsError::Memory => f.write_str("no memory for the initramfs's table of contents"),
         }
     }
 }
@@ -96,7 +99,8 @@ pub fn init(region: Option<Region>) -> Result<(), InitramfsError> {
     let archive = TarArchiveRef::new(archive).map_err(InitramfsError::Corrupt)?;
     let mut entries = Vec::new();
     for entry in archive.entries() {
-        let name = normal(entry.filename().as_str().map_err(|_| InitramfsError::Name)?);
+        let name = entry.filename();
+        let name = normal("", name.as_str().map_err(|_| InitramfsError::Name)?).map_err(|_| InitramfsError::Memory)?;
         entries.push(Entry { name, data: entry.data() });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -120,28 +124,37 @@ pub enum PathError {
     NotADirectory,
     /// One of its names is longer than any can be.
     TooLong,
+    /// There is no memory to look.
+    OutOfMemory,
 }
 
-/// A path without empty parts, `.` and `..`.
-fn normal(path: &str) -> String {
-    let mut parts = Vec::new();
+/// `path`, taken from `directory`, without empty parts, `.` and `..`.
+fn normal(directory: &str, path: &str) -> Result<String, OutOfMemory> {
+    let mut normal = String::new();
+    normal.try_reserve_exact(directory.len() + 1 + path.len()).map_err(|_| OutOfMemory)?;
+    normal.push_str(directory);
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+            ".." => normal.truncate(normal.rfind('/').unwrap_or(0)),
+            part => {
+                if !normal.is_empty() {
+                    normal.push('/');
+                }
+                normal.push_str(part);
+            }
         }
     }
-    parts.join("/")
+    Ok(normal)
 }
 
-/// What `path` leads to; `counters` makes the text of `/proc/counters`.
-pub fn lookup(path: &str, counters: impl FnOnce() -> String) -> Result<Node, PathError> {
+/// What `path` leads to, from a directory whose path is normal; `counters` makes the text of `/proc/counters`.
+pub fn lookup(directory: &str, path: &str, counters: impl FnOnce() -> String) -> Result<Node, PathError> {
     if path.split('/').any(|name| name.len() > NAME_MAX) {
         return Err(PathError::TooLong);
     }
     let path_of_directory = path.ends_with('/');
-    let path = normal(path);
+    let path = normal(directory, path).map_err(|OutOfMemory| PathError::OutOfMemory)?;
     if children(&path).next().is_some() {
         return Ok(Node::Directory(path));
     }

@@ -3,7 +3,7 @@
 use crate::console;
 use crate::mm::USER_VA_BITS;
 use crate::process;
-use crate::sched::task::{Exit, Task, flags};
+use crate::sched::task::{Exit, STOP_SIGNALS, Task, flags};
 use crate::sched::{self, current};
 use alloc::sync::Arc;
 use core::fmt::Write;
@@ -17,6 +17,11 @@ use trap::signal::{Mapping, SigInfo, code_name, signal_name, signal_of};
 
 /// Highest signal number.
 pub const MAX_SIGNAL: u32 = 64;
+
+/// What `wait4` tells of a task that was stopped (with the signal in bits 15:8) and of one that goes on again.
+pub const STOPPED: u32 = 0x7f;
+/// As [`STOPPED`].
+pub const CONTINUED: u32 = 0xffff;
 
 const fn bit(signal: u32) -> u64 {
     1 << (signal - 1)
@@ -39,27 +44,31 @@ fn default_action(signal: u32) -> Action {
     }
 }
 
-/// Sends a signal, 1 to [`MAX_SIGNAL`].
+/// Sends a signal, 1 to [`MAX_SIGNAL`]. To the first program, which the machine ends with, only itself can send any.
 pub fn send(task: &Arc<Task>, signal: u32) {
-    let stops = bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
+    if task.id == process::INIT && current().id != process::INIT {
+        return;
+    }
     match default_action(signal) {
         // Without handlers, nobody could see it pending.
-        Action::Ignore => return,
+        Action::Ignore => {}
         Action::Continue => {
-            task.pending.fetch_and(!stops, Relaxed);
-            sched::resume(task);
-            return;
+            task.pending.fetch_and(!STOP_SIGNALS, Relaxed);
+            sched::resume(task, CONTINUED);
         }
-        Action::Stop => drop(task.pending.fetch_or(bit(signal), Relaxed)),
+        Action::Stop => {
+            task.pending.fetch_or(bit(signal), Relaxed);
+            task.flags.fetch_or(flags::SIGNAL_PENDING, Relaxed);
+        }
         Action::Terminate => {
             task.pending.fetch_or(bit(signal), Relaxed);
+            task.flags.fetch_or(flags::SIGNAL_PENDING, Relaxed);
             if signal == SIGKILL {
-                sched::resume(task);
+                sched::resume(task, 0);
             }
+            sched::wake(task);
         }
     }
-    task.flags.fetch_or(flags::SIGNAL_PENDING, Relaxed);
-    sched::wake(task);
 }
 
 /// Acts on the running task's pending signals.
@@ -73,9 +82,15 @@ pub fn deliver(regs: &PtRegs) {
         }
         // SIGKILL before all others, then the lowest number.
         let signal = if pending & bit(SIGKILL) != 0 { SIGKILL } else { pending.trailing_zeros() + 1 };
-        task.pending.fetch_and(!bit(signal), Relaxed);
         match default_action(signal) {
-            Action::Stop => sched::stop(),
+            // SIGCONT takes the signal back, and SIGKILL comes first, until the task has stopped.
+            Action::Stop => sched::stop_if(
+                || {
+                    let pending = task.pending.fetch_and(!bit(signal), Relaxed);
+                    pending & bit(signal) != 0 && pending & bit(SIGKILL) == 0
+                },
+                signal << 8 | STOPPED,
+            ),
             _ => die(regs, SigInfo { signal, code: SI_USER as i32, addr: 0 }, Esr(0), "sent by a task"),
         }
     }
@@ -98,6 +113,13 @@ pub fn fault(regs: &PtRegs, esr: Esr, far: u64, mapping: Mapping) {
 /// The running program's memory could not be served: there is none left.
 pub fn out_of_memory(regs: &PtRegs, esr: Esr, far: u64) {
     die(regs, SigInfo { signal: SIGKILL, code: SI_KERNEL as i32, addr: far }, esr, "out of memory");
+}
+
+/// The kernel could not get at the running program's memory: there is none left. It dies before it returns to EL0.
+pub fn out_of_memory_in_copy() {
+    let task = sched::current_arc();
+    log::warn!("task {} ({}): out of memory", task.id, *task.name.lock());
+    send(&task, SIGKILL);
 }
 
 /// The running task dies of a signal.

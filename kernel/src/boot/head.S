@@ -16,9 +16,18 @@ _start:
     .ascii  "ARM\x64"
     .long   0
 
+// Sets the flags to hs when there is no PMU of the architecture's (ID_AA64DFR0_EL1.PMUVer is 0 or 15). Clobbers \n.
+    .macro  pmu_version n
+    mrs     \n, id_aa64dfr0_el1
+    ubfx    \n, \n, #8, #4
+    sub     \n, \n, #1
+    cmp     \n, #14
+    .endm
+
 // Live: x0 = device tree. From here to `enter_el1` x19 = exception level at entry, x20 = device tree.
 boot:
     msr     daifset, #0xf
+    msr     spsel, #1
     mov     x20, x0
     mrs     x19, CurrentEL
     lsr     x19, x19, #2
@@ -46,17 +55,21 @@ boot:
 
 from_el2:
     // EL1 in AArch64, its counters and timers untrapped, the virtual counter equal to the physical one; no other traps.
-    mov     x0, #{HCR_EL2_RW}
+    ldr     x0, =({HCR_EL2})
     msr     hcr_el2, x0
+    isb                                 // E2H may have been set: it changes what follows
     mov     x0, #{CNTHCTL_EL2}
     msr     cnthctl_el2, x0
     msr     cntvoff_el2, xzr
     mov     x0, #{CPTR_EL2_RES1}
     msr     cptr_el2, x0
     msr     hstr_el2, xzr
+    pmu_version x1
+    mov     x0, xzr
+    b.hs    1f
     mrs     x0, pmcr_el0
     ubfx    x0, x0, #11, #5             // MDCR_EL2.HPMN = PMCR_EL0.N: every event counter is EL1's
-    msr     mdcr_el2, x0
+1:  msr     mdcr_el2, x0
     mrs     x0, midr_el1
     msr     vpidr_el2, x0
     mrs     x0, mpidr_el1
@@ -91,10 +104,11 @@ from_el2:
 
 // EL1h, DAIF masked, MMU off. Live: x19, x20.
 enter_el1:
-    // Zero .bss, which holds the tables built below. Written with the MMU off, so past the caches: drop any line that
-    // the loader's accesses left there, or it would hide the zeroes later.
-    adrp    x0, _bss
-    adrp    x1, _end
+    // Zero the early tables. They are written with the MMU off, so past the caches: whatever lines of them the loader left
+    // there are dropped, before, or one could be written back over the zeroes, and after, or one could hide them.
+    adrp    x0, early_tables
+    add     x1, x0, #{EARLY_TABLES_SIZE}
+    bl      drop_lines
     mov     x2, x0
 1:  stp     xzr, xzr, [x2], #16
     cmp     x2, x1
@@ -104,7 +118,6 @@ enter_el1:
     // holds this code at its own address, for the moment when the MMU goes on. Both go when mm::init builds the real ones.
     adrp    x21, _text                  // where the image was loaded
     adrp    x3, early_high
-    add     x3, x3, :lo12:early_high
     add     x4, x3, #4096               // its level-2 table
     orr     x5, x4, #0b11
     ldr     x6, =_text                   // its linked address
@@ -113,13 +126,13 @@ enter_el1:
     mov     x5, #{BLOCK}
     orr     x5, x5, x21
     mov     x6, x4
-    sub     x7, x1, x21                 // the image's size
+    adrp    x7, _end
+    sub     x7, x7, x21                 // the image's size
 2:  str     x5, [x6], #8
     add     x5, x5, #0x200000
     subs    x7, x7, #0x200000
     b.hi    2b
     adrp    x8, early_low
-    add     x8, x8, :lo12:early_low
     add     x9, x8, #4096
     orr     x5, x9, #0b11
     ubfx    x6, x21, #30, #9
@@ -129,15 +142,7 @@ enter_el1:
     ubfx    x6, x21, #21, #9
     str     x5, [x9, x6, lsl #3]
 
-    dsb     sy
-    mrs     x5, ctr_el0
-    ubfx    x5, x5, #16, #4             // CTR_EL0.DminLine: log2 of words
-    mov     x6, #4
-    lsl     x5, x6, x5
-3:  dc      ivac, x0
-    add     x0, x0, x5
-    cmp     x0, x1
-    b.lo    3b
+    bl      drop_lines
 
     ldr     x0, =({MAIR})
     msr     mair_el1, x0
@@ -161,8 +166,42 @@ enter_el1:
     ldr     x0, =running_high
     br      x0
 
+// Invalidates the cache lines from x0 to x1. Clobbers x5, x6.
+drop_lines:
+    mrs     x5, ctr_el0
+    ubfx    x5, x5, #16, #4             // CTR_EL0.DminLine: log2 of words
+    mov     x6, #4
+    lsl     x5, x6, x5
+    mov     x6, x0
+    dsb     sy
+1:  dc      ivac, x6
+    add     x6, x6, x5
+    cmp     x6, x1
+    b.lo    1b
+    dsb     sy
+    ret
+
+// replace_ttbr1(ttbr1, empty): other tables for the addresses this kernel runs at. Called at its physical address, which
+// the early tables map in TTBR0. In between TTBR1 is empty and the TLB is emptied: it must never hold an old and a new
+// translation of one address (Arm ARM D8, "break-before-make"). IRQs are masked. Leaves TTBR0 empty, too, once back.
+    .global replace_ttbr1
+replace_ttbr1:
+    msr     ttbr1_el1, x1
+    isb
+    tlbi    vmalle1
+    dsb     nsh
+    isb
+    msr     ttbr1_el1, x0
+    isb
+    ret
+
 // MMU on, at the linked address. Live: x19, x20, x21.
 running_high:
+    ldr     x0, =_bss
+    ldr     x1, =_end
+1:  stp     xzr, xzr, [x0], #16
+    cmp     x0, x1
+    b.lo    1b
     ldr     x0, =vectors
     msr     vbar_el1, x0
     ldr     x0, =boot_cpu
@@ -174,6 +213,14 @@ running_high:
     msr     mdscr_el1, xzr
     mov     x0, #{CPACR_FPEN}
     msr     cpacr_el1, x0
+    pmu_version x0
+    b.hs    1f
+    msr     pmuserenr_el0, xzr          // no event counters for EL0
+1:  mrs     x0, id_aa64pfr0_el1
+    ubfx    x0, x0, #44, #4             // ID_AA64PFR0_EL1.AMU
+    cbz     x0, 2f
+    msr     S3_3_C13_C2_3, xzr          // AMUSERENR_EL0, the same
+2:
     isb
     ldr     x0, =boot_stack + {THREAD_SIZE}
     mov     sp, x0
@@ -187,16 +234,26 @@ running_high:
 
     .ltorg
 
-    .section .bss.early, "aw", %nobits
+    .section .early_tables, "aw", %nobits
     .balign 4096
+early_tables:
+    .global early_high
 early_high:
     .skip   8192
 early_low:
     .skip   8192
+    .if     . - early_tables - {EARLY_TABLES_SIZE}
+    .error  "EARLY_TABLES_SIZE is not the size of the early tables"
+    .endif
 
     .section .bss.boot_stack, "aw", %nobits
-    // Aligned as every kernel stack, so that kernel_ventry's check works from the start.
+    // Aligned as every kernel stack, so that kernel_ventry's check works from the start, above a page that the kernel map
+    // leaves out.
     .balign 2 * {THREAD_SIZE}
+    .skip   2 * {THREAD_SIZE} - 4096
+    .global boot_stack_guard
+boot_stack_guard:
+    .skip   4096
     .global boot_stack
 boot_stack:
     .skip   {THREAD_SIZE}

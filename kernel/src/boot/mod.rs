@@ -9,7 +9,6 @@ use crate::process;
 use crate::sched::{self, task::Task};
 use crate::{console, fs, irq, power, random};
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,8 +19,8 @@ use trap::frame::PtRegs;
 
 /// SCR_EL3: the lower levels non-secure (NS, bit 0) and in AArch64 (RW), HVC enabled (HCE); bits 4 and 5 are RES1.
 const SCR_EL3: u64 = 1 << 10 | 1 << 8 | 0b11 << 4 | 1;
-/// HCR_EL2.RW: EL1 is in AArch64.
-const HCR_EL2_RW: u64 = 1 << 31;
+/// HCR_EL2: EL1 is in AArch64 (RW); pointer authentication is not trapped (API, APK).
+const HCR_EL2: u64 = 1 << 31 | 1 << 41 | 1 << 40;
 /// CNTHCTL_EL2: EL1PCTEN and EL1PCEN, the physical counter and timer are not trapped.
 const CNTHCTL_EL2: u64 = 0b11;
 /// CPTR_EL2: its RES1 bits; nothing is trapped.
@@ -47,10 +46,13 @@ const CPACR_FPEN: u64 = 0b11 << 20;
 /// A level-2 block of the early tables: normal memory (MAIR index 1), inner-shareable, accessed, valid.
 const BLOCK: u64 = 1 << 10 | 0b11 << 8 | 1 << 2 | 0b01;
 
+/// PXN and UXN, for the early blocks that hold no code.
+const EXECUTE_NEVER: u64 = 0b11 << 53;
+
 global_asm!(
     include_str!("head.S"),
     SCR_EL3 = const SCR_EL3,
-    HCR_EL2_RW = const HCR_EL2_RW,
+    HCR_EL2 = const HCR_EL2,
     CNTHCTL_EL2 = const CNTHCTL_EL2,
     CPTR_EL2_RES1 = const CPTR_EL2_RES1,
     SPSR_EL1H = const SPSR_EL1H,
@@ -61,10 +63,13 @@ global_asm!(
     MAIR = const MAIR,
     CPACR_FPEN = const CPACR_FPEN,
     BLOCK = const BLOCK,
+    EARLY_TABLES_SIZE = const EARLY_TABLES_SIZE,
     THREAD_SIZE = const THREAD_SIZE,
     start = sym start,
 );
 
+/// Bytes of the early tables: two levels for the high addresses, two for the low.
+const EARLY_TABLES_SIZE: u64 = 4 * 4096;
 /// Bytes of a block of the early level-2 table.
 const BLOCK_SIZE: u64 = 2 << 20;
 
@@ -179,14 +184,17 @@ unsafe fn map_early(index: usize, block: u64) -> *mut u8 {
 /// Maps what the boot loader says is a device tree; none when it is none.
 fn early_dtb(dtb: u64) -> Option<&'static [u8]> {
     let block = dtb & !(BLOCK_SIZE - 1);
-    // SAFETY: the boot protocol: the tree is in RAM, at most 2 MiB long, so in two blocks.
-    let mapped = unsafe {
-        map_early(EARLY_DTB + 1, (block + BLOCK_SIZE) | BLOCK);
-        map_early(EARLY_DTB, block | BLOCK).add((dtb - block) as usize)
-    };
+    let offset = (dtb - block) as usize;
+    // SAFETY: the boot protocol: the tree is in RAM, 8-byte aligned.
+    let mapped = unsafe { map_early(EARLY_DTB, block | EXECUTE_NEVER | BLOCK).add(offset) };
     // SAFETY: mapped above, and nobody writes it.
     let header = unsafe { mapped.cast::<[u8; 8]>().read() };
+    // The boot protocol again: it is at most 2 MiB long, so in one more block at most.
     let size = dt::total_size(header).filter(|&size| size <= BLOCK_SIZE as usize)?;
+    if offset + size > BLOCK_SIZE as usize {
+        // SAFETY: the rest of the tree.
+        unsafe { map_early(EARLY_DTB + 1, (block + BLOCK_SIZE) | EXECUTE_NEVER | BLOCK) };
+    }
     // SAFETY: as above.
     Some(unsafe { core::slice::from_raw_parts(mapped, size) })
 }
@@ -204,8 +212,7 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     let block = machine.uart.base & !(BLOCK_SIZE - 1);
     // SAFETY: MAIR index 0, Device memory, never executed; the tree says that a PL011 is there.
     let uart = unsafe {
-        const DEVICE: u64 = 0b11 << 53;
-        map_early(EARLY_UART, block | DEVICE | (BLOCK & !(1 << 2))).add((machine.uart.base - block) as usize)
+        map_early(EARLY_UART, block | EXECUTE_NEVER | (BLOCK & !(1 << 2))).add((machine.uart.base - block) as usize)
     };
     // SAFETY: as above; used until `console` moves to its final mapping.
     unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), machine.uart_clock) };
@@ -218,16 +225,19 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
         ));
     }
     let size = addr_of!(_end) as u64 - addr_of!(_text) as u64;
+    let uart = machine.uart;
+    let clock = machine.uart_clock;
     // SAFETY: once, on the boot stack, with the early tables.
     unsafe { mm::init(&machine, Region { base: image, size }, Region { base: dtb, size: dtb_size as u64 }) };
 
-    // The early mappings are gone: look at everything through the final ones.
+    // The early mappings are gone: look at everything through the final ones, the console first.
+    // SAFETY: the tree says that a PL011 is there; the early mapping is not used any more.
+    unsafe { console::init(kernel_map::map_device(uart), clock) };
+    mm::heap::init();
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
     let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
     let machine = Machine::parse(blob).expect("the device tree was fine before");
     let arguments = Arguments::parse(machine.bootargs);
-    // SAFETY: the tree says that a PL011 is there; the early mapping is not used any more.
-    unsafe { console::init(kernel_map::map_device(machine.uart), machine.uart_clock) };
     log::info!(
         "Ventry {}: entered at EL{entry_el}, {} CPU{} (one is used), {} MiB, {}",
         env!("CARGO_PKG_VERSION"),
@@ -278,7 +288,6 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     let (machine, arguments) = context;
     irq::timer::init(machine.timer_irq, arguments.tick);
     irq::init_console(machine.uart_irq);
-    irq::allow_preemption();
     #[cfg(feature = "ktest")]
     if let Some(name) = arguments.ktest {
         crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
@@ -289,9 +298,7 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());
     let mut words = bootargs::words(arguments.line).skip_while(|word| *word != *"--");
     words.next();
-    let init_arguments: Vec<String> = words.map(|word| word.chars().collect()).collect();
-    let init_arguments: Vec<&[u8]> = init_arguments.iter().map(String::as_bytes).collect();
-    if let Err(why) = process::start_init(&init, &init_arguments) {
+    if let Err(why) = process::start_init(&init, words.map(|word| word.chars().collect::<String>().into_bytes())) {
         report::refuse(format_args!("cannot start {init}: {why}"));
     }
     // SAFETY: interrupts have handlers, and SErrors and debug exceptions a report.

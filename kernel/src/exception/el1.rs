@@ -3,9 +3,10 @@
 use super::{read_esr, read_far, report, unmask};
 #[cfg(feature = "ktest")]
 use crate::ktest;
+use crate::mm::user::Fault;
 use crate::percpu::{count, this_cpu};
 use crate::sched;
-use crate::{irq, uaccess};
+use crate::{irq, signal, uaccess};
 use core::arch::asm;
 use trap::esr::{Ec, Esr};
 use trap::frame::PtRegs;
@@ -34,9 +35,12 @@ fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
         report::exception("", Slot::El1hSync, regs, esr, far);
     };
     inherit_daif(regs, esr);
-    if super::el0::serve_fault(esr, far, super::data_access(esr)).is_err() {
-        regs.pc = fixup as u64;
+    match super::el0::serve_fault(esr, far, super::data_access(esr)) {
+        Ok(()) => return,
+        Err(Fault::OutOfMemory) => signal::out_of_memory_in_copy(),
+        Err(Fault::Refused(_)) => {}
     }
+    regs.pc = fixup as u64;
 }
 
 /// DAIF as the interrupted code had it; debug stays masked after a debug exception, or it would be taken again.
@@ -54,7 +58,8 @@ extern "C" fn el1h_irq_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El1hIrq as usize]);
     unmask!(0b1101);
     irq::handle(regs);
-    if irq::preemptible() && sched::current().preempt.now() {
+    // There is a current task: before the scheduler is up IRQs are masked.
+    if sched::current().preempt.now() {
         sched::preempt();
     }
 }

@@ -260,7 +260,9 @@ fn print(report: &Panic, regs: &PtRegs) {
     }
     kprintln!("  PSTATE {}: {}", report.pstate, Pstate(report.pstate.0));
     kprintln!("  CPU {}, task {} ({}){}", report.cpu, report.task, report.name, Interrupt(irq::handling()));
-    for (index, value) in report.regs.iter().enumerate() {
+    // Of a panic in Rust code only where it was is known.
+    let registers = if report.slot.is_some() { &report.regs[..] } else { &[] };
+    for (index, value) in registers.iter().enumerate() {
         let end = if index % 4 == 3 { "\n" } else { "" };
         kprint!("  {:>3} {:016x}{end}", Name(index), value.0);
     }

@@ -10,7 +10,7 @@ use crate::sync::IrqLock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use drivers::dt::{Gic, Machine};
 use drivers::gic::{InterruptController, V2, V3};
 use spin::Once;
@@ -19,15 +19,12 @@ use trap::frame::PtRegs;
 /// Handles one interrupt, on the interrupt stack, with IRQs masked.
 type Handler = fn();
 
-/// INTIDs that can have a handler.
-const MAX_IRQS: usize = 256;
+/// INTIDs that can have a handler: all but the special ones.
+const MAX_IRQS: usize = 1020;
 
 static CONTROLLER: Once<IrqLock<Box<dyn InterruptController>>> = Once::new();
 
 static HANDLERS: [Once<Handler>; MAX_IRQS] = [const { Once::new() }; MAX_IRQS];
-
-/// Whether interrupts may preempt the kernel: not before the scheduler is up.
-static PREEMPTIBLE: AtomicBool = AtomicBool::new(false);
 
 /// The INTID that each CPU handles; [`NONE`] when it handles none. For reports.
 static HANDLING: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
@@ -55,17 +52,6 @@ pub fn init(machine: &Machine<'_>) {
 pub fn register(irq: u32, handler: Handler) {
     HANDLERS[irq as usize].call_once(|| handler);
     controller().lock().enable(irq, this_cpu().index);
-}
-
-/// From here on an interrupt may preempt the kernel.
-pub fn allow_preemption() {
-    PREEMPTIBLE.store(true, Relaxed);
-}
-
-/// Whether an interrupt may preempt the kernel.
-#[inline(always)]
-pub fn preemptible() -> bool {
-    PREEMPTIBLE.load(Relaxed)
 }
 
 /// The interrupt controller.
@@ -97,12 +83,17 @@ extern "C" fn handle_pending(_: &mut PtRegs) {
     }
     while let Some(irq) = next {
         HANDLING[cpu.index].store(irq.number(), Relaxed);
-        match HANDLERS.get(irq.number() as usize).and_then(Once::get) {
-            Some(handler) => handler(),
-            None => count(&cpu.counters.unexpected),
+        let handler = HANDLERS[irq.number() as usize].get();
+        if let Some(handler) = handler {
+            handler();
         }
         HANDLING[cpu.index].store(NONE, Relaxed);
         let mut controller = controller().lock();
+        if handler.is_none() {
+            // Nobody would quieten its device, and it would come again at once.
+            count(&cpu.counters.unexpected);
+            controller.disable(irq.number(), cpu.index);
+        }
         controller.end(irq);
         next = controller.acknowledge();
     }
@@ -121,10 +112,11 @@ pub fn init_console(irq: u32) {
     console::enable_receive_interrupt();
 }
 
-/// Waits until there is console input, or a signal is pending.
-pub fn wait_for_input() {
+/// Waits until there is console input, which it returns; not, when a signal came first.
+pub fn wait_for_input() -> bool {
     let task = sched::current_arc();
     READERS.lock().push(task.clone());
-    sched::wait_until(console::has_input);
+    let has_input = sched::wait_until(console::has_input);
     READERS.lock().retain(|reader| !Arc::ptr_eq(reader, &task));
+    has_input
 }

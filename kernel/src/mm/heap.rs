@@ -1,10 +1,12 @@
 //! The kernel heap: `linked_list_allocator` behind a lock that masks IRQs, so that a handler may free what it must.
 //!
-//! What EL0 makes the kernel allocate is bounded: the calls that lead here ask [`reserve`] first, which refuses while the
-//! rest that every running operation may need is not there. An allocation that fails all the same is a broken invariant.
+//! EL0 cannot exhaust it: what grows with what a program asks is allocated by [`vec_with_capacity`], which can fail; and calls
+//! that allocate a few small blocks ask [`reserve`] first, which refuses while there is not enough for such a call of every
+//! task. Another allocation that fails is a broken invariant.
 
 use super::{OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
 use crate::sync::IrqLock;
+use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use linked_list_allocator::Heap;
@@ -31,6 +33,13 @@ unsafe impl GlobalAlloc for LockedHeap {
         // SAFETY: the caller gives back what `alloc` returned, with its layout.
         unsafe { self.0.lock().deallocate(block, layout) }
     }
+}
+
+/// A vector with room for `capacity` elements, or an error: for what grows with what EL0 asks.
+pub fn vec_with_capacity<T>(capacity: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(capacity).map_err(|_| OutOfMemory)?;
+    Ok(vec)
 }
 
 /// Starts the heap with its share of the free frames.

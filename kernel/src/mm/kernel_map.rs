@@ -28,6 +28,10 @@ unsafe extern "C" {
     static _rodata: u8;
     static _data: u8;
     static _end: u8;
+    static boot_stack: u8;
+    static boot_stack_guard: u8;
+    /// `boot/head.S`
+    static replace_ttbr1: u8;
 }
 
 /// Tables for the time before the frame allocator's memory is mapped.
@@ -132,7 +136,9 @@ pub unsafe fn init(memory: &[Region], image: Region) {
     // W^X: nothing below is both writable and executable, the linear map's view of text and rodata included.
     map.map(text, rodata - text, image.base, NORMAL | Attributes::READ_ONLY);
     map.map(rodata, data - rodata, image_at(rodata), NORMAL | Attributes::READ_ONLY | Attributes::PXN);
-    map.map(data, end - data, image_at(data), NORMAL | Attributes::PXN);
+    let [guard, stack] = [addr_of!(boot_stack_guard), addr_of!(boot_stack)].map(|symbol| symbol as usize);
+    map.map(data, guard - data, image_at(data), NORMAL | Attributes::PXN);
+    map.map(stack, end - stack, image_at(stack), NORMAL | Attributes::PXN);
     for region in memory {
         // Whole pages inside the region; what the linear map cannot hold is not used.
         let start = region.base.next_multiple_of(PAGE_SIZE as u64);
@@ -148,21 +154,14 @@ pub unsafe fn init(memory: &[Region], image: Region) {
 
     let root = map.mapping.root_address().0 as u64;
     let empty = (addr_of!(EMPTY_TABLE) as usize - text) as u64 + image.base;
-    // SAFETY: the new tables map the image where it runs now, with the rights its sections need, and the stack with it.
-    // Both table bases change at once for a TLB that holds entries of the early ones, so it is emptied.
+    let replace = addr_of!(replace_ttbr1) as u64 - text as u64 + image.base;
+    // SAFETY: the early tables map replace_ttbr1 at its physical address. The new tables map the image where it runs now,
+    // with the rights its sections need, and the stack with it. Then nothing needs TTBR0 any more; its entries go.
     unsafe {
-        asm!(
-            "dsb ish",
-            "msr ttbr0_el1, {empty}",
-            "msr ttbr1_el1, {root}",
-            "isb",
-            "tlbi vmalle1",
-            "dsb ish",
-            "isb",
-            root = in(reg) root,
-            empty = in(reg) empty,
-            options(nostack, preserves_flags),
-        );
+        let replace: extern "C" fn(u64, u64) = core::mem::transmute(replace as usize);
+        asm!("dsb ish", options(nostack, preserves_flags));
+        replace(root, empty);
+        asm!("msr ttbr0_el1, {}", "isb", "tlbi vmalle1", "dsb nsh", "isb", in(reg) empty, options(nostack, preserves_flags));
     }
     map.mapping.mark_active();
     // The boot tables stay where they are, in the image, which the linear map holds too.

@@ -62,7 +62,7 @@ pub const fn page_up(address: usize) -> Option<usize> {
     }
 }
 
-/// Builds the real kernel map, and starts frames and heap. `image` is where the image was loaded, `dtb` the device tree.
+/// Starts frames and builds the real kernel map. `image` is where the image was loaded, `dtb` the device tree.
 ///
 /// # Safety
 /// Called once, on the boot stack, with the early tables in use; the regions are what they are said to be.
@@ -71,5 +71,4 @@ pub unsafe fn init(machine: &Machine<'_>, image: Region, dtb: Region) {
     frames::init(machine.memory.iter().copied(), kept);
     // SAFETY: as promised by the caller.
     unsafe { kernel_map::init(&machine.memory, image) };
-    heap::init();
 }

@@ -92,6 +92,8 @@ struct Area {
     rights: Rights,
 }
 
+/// Frames that only the first program's pages, and the kernel, may use.
+const FIRST_PROGRAM_FRAMES: usize = 256;
 /// Areas an address space may have; bounds what a program can make the kernel allocate.
 const MAX_AREAS: usize = 256;
 /// No program address is below this: a null pointer with a small offset faults.
@@ -128,6 +130,8 @@ impl Drop for Asid {
     }
 }
 
+/// Bytes that one table of the last level maps.
+const TABLE_SPAN: usize = 512 * PAGE_SIZE;
 /// Tables that one page may need: levels 2 and 3 below the root.
 const TABLES_PER_PAGE: usize = 2;
 
@@ -175,6 +179,8 @@ pub struct AddressSpace {
     heap: Range<usize>,
     /// The stack, for words about addresses.
     stack: Range<usize>,
+    /// Whether its pages may be the last ones of the machine.
+    first_program: bool,
     asid: Asid,
 }
 
@@ -186,7 +192,15 @@ impl AddressSpace {
         let tables = UserTables { spare: RefCell::new(heapless::Vec::new()) };
         tables.refill()?;
         let mapping = Mapping::with_asid_and_va_range(tables, asid.0, ROOT_LEVEL, El1And0, VaRange::Lower);
-        Ok(AddressSpace { mapping, pages: BTreeMap::new(), areas: Vec::new(), heap: 0..0, stack: 0..0, asid })
+        Ok(AddressSpace {
+            mapping,
+            pages: BTreeMap::new(),
+            areas: Vec::new(),
+            heap: 0..0,
+            stack: 0..0,
+            first_program: false,
+            asid,
+        })
     }
 
     /// TTBR0_EL1 of this address space: root table and ASID. From now on a CPU may hold translations of it, so every change
@@ -201,6 +215,7 @@ impl AddressSpace {
     /// Adds an area, in place of whatever was there; whole pages, below [`USER_END`].
     pub fn map(&mut self, range: Range<usize>, rights: Rights) -> Result<(), OutOfMemory> {
         self.unmap(range.clone())?;
+        self.room_for_area()?;
         let at = self.areas.partition_point(|area| area.start < range.start);
         self.areas.insert(at, Area { start: range.start, end: range.end, rights });
         self.join();
@@ -211,11 +226,13 @@ impl AddressSpace {
     pub fn unmap(&mut self, range: Range<usize>) -> Result<(), OutOfMemory> {
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
-        let pages: Vec<usize> = self.pages.range(range).map(|(&page, _)| page).collect();
-        for page in pages {
+        while let Some(page) = self.pages.range(range.clone()).next().map(|(&page, _)| page) {
             set_descriptor(&mut self.mapping, page, None)?;
             // No table and, that saw to it, no TLB has the frame any more.
             self.pages.remove(&page);
+        }
+        if range.len() >= TABLE_SPAN {
+            self.mapping.compact_subtables();
         }
         Ok(())
     }
@@ -266,6 +283,11 @@ impl AddressSpace {
             top = top.min(area.start);
         }
         top.checked_sub(size).filter(|&start| start >= USER_START)
+    }
+
+    /// Says that this is the memory of the first program, which gets frames when others do not any more.
+    pub fn set_first_program(&mut self) {
+        self.first_program = true;
     }
 
     /// Says which area is the program's stack.
@@ -326,6 +348,9 @@ impl AddressSpace {
         if let Some(frame) = self.pages.get(&page) {
             set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
         } else {
+            if !self.first_program && frames::free() < FIRST_PROGRAM_FRAMES {
+                return Err(Fault::OutOfMemory);
+            }
             self.insert(page, frames::alloc_zeroed()?, area.rights)?;
         }
         Ok(area.rights)
@@ -369,11 +394,7 @@ impl AddressSpace {
         copy.areas = self.areas.clone();
         for (&page, frame) in &self.pages {
             let area = self.area(page).expect("a page lies in an area");
-            let frame = frames::alloc_copy(frame)?;
-            if area.rights.execute {
-                sync_instructions(&frame);
-            }
-            copy.insert(page, frame, area.rights)?;
+            copy.insert(page, frames::alloc_copy(frame)?, area.rights)?;
         }
         Ok(copy)
     }
@@ -384,19 +405,20 @@ impl AddressSpace {
 
     /// Makes area boundaries of both ends of `range`.
     fn split_at(&mut self, range: &Range<usize>) -> Result<(), OutOfMemory> {
-        super::heap::reserve()?;
-        // Two splits and one insertion at most.
-        if self.areas.len() + 3 > MAX_AREAS {
-            return Err(OutOfMemory);
-        }
         for boundary in [range.start, range.end] {
             if let Some(at) = self.areas.iter().position(|area| area.start < boundary && boundary < area.end) {
+                self.room_for_area()?;
                 let upper = Area { start: boundary, ..self.areas[at] };
                 self.areas[at].end = boundary;
                 self.areas.insert(at + 1, upper);
             }
         }
         Ok(())
+    }
+
+    fn room_for_area(&self) -> Result<(), OutOfMemory> {
+        super::heap::reserve()?;
+        if self.areas.len() < MAX_AREAS { Ok(()) } else { Err(OutOfMemory) }
     }
 
     /// Joins neighbours that have the same rights.
@@ -413,6 +435,9 @@ impl AddressSpace {
     /// Puts a frame behind a page that has none.
     fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
         super::heap::reserve()?;
+        if rights.execute {
+            sync_instructions(&frame);
+        }
         set_descriptor(&mut self.mapping, page, Some((&frame, rights)))?;
         self.pages.insert(page, frame);
         Ok(())

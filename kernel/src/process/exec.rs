@@ -2,7 +2,7 @@
 
 use crate::fs::{self, PathError};
 use crate::mm::user::{AddressSpace, Fault, Rights, USER_START};
-use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, page_down, page_up};
+use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, heap, page_down, page_up};
 use crate::random;
 use alloc::vec::Vec;
 use core::fmt;
@@ -46,6 +46,7 @@ impl fmt::Display for Error {
             Error::Path(PathError::NotFound) => f.write_str("no such file in the initramfs"),
             Error::Path(PathError::NotADirectory) => f.write_str("a part of the path is no directory"),
             Error::Path(PathError::TooLong) => f.write_str("a name in the path is too long"),
+            Error::Path(PathError::OutOfMemory) => Error::OutOfMemory.fmt(f),
             Error::NotAFile => f.write_str("not a file"),
             Error::Format(why) => write!(f, "not a program this kernel can run: {why}"),
             Error::TooLong => write!(f, "arguments and environment are over {} KiB", ARG_MAX >> 10),
@@ -79,8 +80,8 @@ struct Image {
 }
 
 /// A new address space with the program at `path`, and the registers that start it.
-pub fn load(path: &str, argv: &[&[u8]], envp: &[&[u8]]) -> Result<(AddressSpace, PtRegs), Error> {
-    let data = match fs::lookup(path, Default::default).map_err(Error::Path)? {
+pub fn load(path: &str, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<(AddressSpace, PtRegs), Error> {
+    let data = match fs::lookup("", path, Default::default).map_err(Error::Path)? {
         fs::Node::File { data, .. } => data,
         _ => return Err(Error::NotAFile),
     };
@@ -148,6 +149,9 @@ fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
     Ok(image)
 }
 
+/// Entries of the auxiliary vector.
+const AUXILIARY: usize = 17;
+
 /// Bytes being laid out downwards from the top of a stack.
 struct Stack<'a> {
     space: &'a mut AddressSpace,
@@ -161,15 +165,20 @@ impl Stack<'_> {
         Ok(self.sp)
     }
 
-    /// Pushes NUL-terminated strings; returns their addresses.
-    fn push_strings(&mut self, strings: &[&[u8]]) -> Result<Vec<u64>, Error> {
-        strings
-            .iter()
-            .map(|string| {
-                self.push(&[0])?;
-                Ok(self.push(string)? as u64)
-            })
-            .collect()
+    /// Pushes a NUL-terminated string.
+    fn push_string(&mut self, string: &[u8]) -> Result<u64, Error> {
+        self.push(&[0])?;
+        Ok(self.push(string)? as u64)
+    }
+
+    /// Pushes NUL-terminated strings and appends their addresses, and the 0 that ends such a list, to `words`.
+    fn push_strings(&mut self, strings: &[Vec<u8>], words: &mut Vec<u64>) -> Result<(), Error> {
+        for string in strings {
+            let address = self.push_string(string)?;
+            words.push(address);
+        }
+        words.push(0);
+        Ok(())
     }
 }
 
@@ -179,8 +188,8 @@ fn build_stack(
     space: &mut AddressSpace,
     image: &Image,
     path: &str,
-    argv: &[&[u8]],
-    envp: &[&[u8]],
+    argv: &[Vec<u8>],
+    envp: &[Vec<u8>],
 ) -> Result<usize, Error> {
     let strings: usize = argv.iter().chain(envp).map(|string| string.len() + 1 + size_of::<u64>()).sum();
     if strings > ARG_MAX {
@@ -190,14 +199,17 @@ fn build_stack(
     space.map(area.clone(), Rights::READ_WRITE)?;
     space.set_stack(area);
     let mut stack = Stack { space, sp: STACK_TOP };
-    let executable = stack.push_strings(&[path.as_bytes()])?[0];
+    let executable = stack.push_string(path.as_bytes())?;
     let mut seed = [0; 16];
     random::fill(&mut seed);
     let random = stack.push(&seed)? as u64;
-    let arguments = stack.push_strings(argv)?;
-    let environment = stack.push_strings(envp)?;
+    // argc, two lists with their ends, and the auxiliary vector.
+    let mut words = heap::vec_with_capacity(1 + argv.len() + 1 + envp.len() + 1 + 2 * AUXILIARY)?;
+    words.push(argv.len() as u64);
+    stack.push_strings(argv, &mut words)?;
+    stack.push_strings(envp, &mut words)?;
 
-    let auxiliary = [
+    let auxiliary: [_; AUXILIARY] = [
         (AT_PHDR, image.program_headers as u64),
         (AT_PHENT, image.header_size as u64),
         (AT_PHNUM, image.header_count as u64),
@@ -216,13 +228,12 @@ fn build_stack(
         (AT_EXECFN, executable),
         (AT_NULL, 0),
     ];
-    let words = [arguments.len() as u64].into_iter();
-    let words = words.chain(arguments).chain([0]).chain(environment).chain([0]);
-    let words = words.chain(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
-    let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    words.extend(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
+    // SAFETY: the words' own memory, all of it initialised.
+    let bytes = unsafe { core::slice::from_raw_parts(words.as_ptr().cast::<u8>(), size_of_val(&words[..])) };
     // SP is 16-byte aligned at the start of a program.
     stack.sp -= (stack.sp - bytes.len()) % 16;
-    stack.push(&bytes)
+    stack.push(bytes)
 }
 
 /// AT_HWCAP: FP and Advanced SIMD (Linux `asm/hwcap.h`; linux-raw-sys has no constants for them).

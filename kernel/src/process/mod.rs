@@ -9,6 +9,7 @@ use crate::sched::task::{Exit, Id, State, Task};
 use crate::sched::{self, current};
 use crate::sync::IrqMask;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use trap::frame::PtRegs;
 
@@ -53,7 +54,7 @@ pub fn exit(exit: Exit) -> ! {
     // Among the children may be zombies that their new parent waits for.
     sched::find(INIT).iter().for_each(sched::wake);
     *task.exit.lock() = Some(exit);
-    sched::end(sched::find(task.parent.load(Relaxed)))
+    sched::end()
 }
 
 /// The exit code of the machine: the program's own, or 128 and the signal that killed it.
@@ -64,35 +65,24 @@ fn exit_code(exit: Exit) -> u8 {
     }
 }
 
-/// Which children a wait is for.
-#[derive(Clone, Copy)]
-pub enum Which {
-    /// Any.
-    Any,
-    /// This one.
-    One(Id),
-}
-
 /// What a wait found.
 pub enum Waited {
     /// A child that ended; it is forgotten now.
     Ended(Id, Exit),
-    /// Children, but none that ended.
+    /// A child that was stopped or goes on again, as `wait4` tells it.
+    Changed(Id, u32),
+    /// Children, but none to tell of.
     Running,
     /// No such child.
     None,
 }
 
-/// Looks for an ended child of the running task.
-pub fn poll_children(which: Which) -> Waited {
+/// Looks for a child of the running task, a certain one or any, that ended, or whose change is one of those wanted.
+pub fn poll_children(which: Option<Id>, wants: impl Fn(u32) -> bool) -> Waited {
     let me = current().id;
     let mut any = false;
     for child in sched::tasks() {
-        let wanted = match which {
-            Which::Any => true,
-            Which::One(id) => child.id == id,
-        };
-        if !wanted || child.parent.load(Relaxed) != me {
+        if which.is_some_and(|id| child.id != id) || child.parent.load(Relaxed) != me {
             continue;
         }
         any = true;
@@ -101,29 +91,31 @@ pub fn poll_children(which: Which) -> Waited {
             sched::forget(child.id);
             return Waited::Ended(child.id, exit);
         }
+        let report = child.report.load(Relaxed);
+        if report != 0 && wants(report) {
+            child.report.store(0, Relaxed);
+            return Waited::Changed(child.id, report);
+        }
     }
     if any { Waited::Running } else { Waited::None }
 }
 
-/// Waits for a child of the running task to end; none when a signal came first.
-pub fn wait_for_child(which: Which) -> Option<Waited> {
-    let mut found = None;
-    sched::wait_until(|| {
-        found = match poll_children(which) {
-            Waited::Running => None,
-            other => Some(other),
-        };
-        found.is_some()
+/// Waits until [`poll_children`] finds something; [`Waited::Running`] when a signal came first.
+pub fn wait_for_child(which: Option<Id>, wants: impl Fn(u32) -> bool) -> Waited {
+    let mut found = Waited::Running;
+    // What was found tells whether the wait was cut short.
+    let _ = sched::wait_until(|| {
+        found = poll_children(which, &wants);
+        !matches!(found, Waited::Running)
     });
     found
 }
 
 /// Makes the first program.
-pub fn start_init(path: &str, arguments: &[&[u8]]) -> Result<(), exec::Error> {
-    let environment: &[&[u8]] = &[b"PATH=/bin"];
-    let mut argv = alloc::vec![path.as_bytes()];
-    argv.extend_from_slice(arguments);
-    let (space, regs) = exec::load(path, &argv, environment)?;
+pub fn start_init(path: &str, arguments: impl Iterator<Item = Vec<u8>>) -> Result<(), exec::Error> {
+    let argv: Vec<_> = [path.into()].into_iter().chain(arguments).collect();
+    let (mut space, regs) = exec::load(path, &argv, &[b"PATH=/bin".into()])?;
+    space.set_first_program();
     let id = sched::new_id().map_err(|_| exec::Error::OutOfMemory)?;
     debug_assert_eq!(id, INIT);
     let task = Task::new(id, path, ret_from_fork as *const () as usize, &regs, Some(space))

@@ -147,40 +147,56 @@ pub fn wake(task: &Arc<Task>) {
     make_ready(task, State::Sleeping);
 }
 
-/// Lets a stopped task go on.
-pub fn resume(task: &Arc<Task>) {
-    make_ready(task, State::Stopped);
+/// Lets a stopped task go on, and its parent see `report`.
+pub fn resume(task: &Arc<Task>, report: u32) {
+    let _mask = IrqMask::new();
+    if task.state() == State::Stopped {
+        task.report.store(report, Relaxed);
+        make_ready(task, State::Stopped);
+        find(task.parent.load(Relaxed)).iter().for_each(wake);
+    }
 }
 
-/// The running task waits until it is woken and `done` holds, or a signal is pending. Spurious wake-ups are fine.
-pub fn wait_until(mut done: impl FnMut() -> bool) {
+/// Wakes the running task's parent, if it waits.
+fn wake_parent() {
+    find(current().parent.load(Relaxed)).iter().for_each(wake);
+}
+
+/// The running task waits until it is woken and `done` holds, which it returns; not, when a signal is to be acted on
+/// first. Spurious wake-ups are fine.
+#[must_use]
+pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
     let task = current();
     loop {
         let _mask = IrqMask::new();
         task.state.store(State::Sleeping as u8, Relaxed);
-        if done() || task.pending.load(Relaxed) != 0 {
+        let is_done = done();
+        if is_done || task.is_interrupted() {
             task.state.store(State::Runnable as u8, Relaxed);
-            return;
+            return is_done;
         }
         schedule();
     }
 }
 
-/// The running task stops until [`resume`]d.
-pub fn stop() {
+/// The running task stops until [`resume`]d, and its parent can see `report`; if `still` holds once nothing can come between.
+pub fn stop_if(still: impl FnOnce() -> bool, report: u32) {
     let _mask = IrqMask::new();
-    current().state.store(State::Stopped as u8, Relaxed);
-    schedule();
+    if still() {
+        current().state.store(State::Stopped as u8, Relaxed);
+        current().report.store(report, Relaxed);
+        wake_parent();
+        schedule();
+    }
 }
 
-/// The running task is a zombie from here on and never runs again; `waiter` is woken to see it.
-pub fn end(waiter: Option<Arc<Task>>) -> ! {
-    // Not unmasked any more: the next task's own mask takes over.
+/// The running task is a zombie from here on and never runs again; its parent is woken to see it.
+pub fn end() -> ! {
+    // Not unmasked any more: the next task's own mask takes over. The parent is looked up behind it, or another one could
+    // have become the parent in between.
     core::mem::forget(IrqMask::new());
     current().state.store(State::Zombie as u8, Relaxed);
-    if let Some(waiter) = waiter {
-        wake(&waiter);
-    }
+    wake_parent();
     schedule();
     unreachable!("a zombie ran")
 }

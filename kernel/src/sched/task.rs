@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use heapless::String;
+use linux_raw_sys::general::{SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
 use spin::mutex::SpinMutex;
 use trap::frame::PtRegs;
 
@@ -94,6 +95,9 @@ impl Preempt {
     }
 }
 
+/// The signals whose default action is to stop, as bits of [`Task::pending`].
+pub const STOP_SIGNALS: u64 = 1 << (SIGSTOP - 1) | 1 << (SIGTSTP - 1) | 1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1);
+
 /// What a task is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -145,6 +149,8 @@ pub struct Task {
     pub files: SpinMutex<Files>,
     /// Pending signals: bit n-1 is signal n.
     pub pending: AtomicU64,
+    /// A stop or continuation that its parent has not seen yet, as `wait4` tells it; 0 for none.
+    pub report: AtomicU32,
     /// How it ended, once it is a zombie.
     pub exit: IrqLock<Option<Exit>>,
 }
@@ -183,6 +189,7 @@ impl Task {
             space: SpinMutex::new(space),
             files: SpinMutex::new(Files::new()),
             pending: AtomicU64::new(0),
+            report: AtomicU32::new(0),
             exit: IrqLock::new(None),
         }))
     }
@@ -195,6 +202,11 @@ impl Task {
             2 => State::Stopped,
             _ => State::Zombie,
         }
+    }
+
+    /// Whether a signal is pending that ends a wait. One that only stops the task does so when the wait is over.
+    pub fn is_interrupted(&self) -> bool {
+        self.pending.load(Relaxed) & !STOP_SIGNALS != 0
     }
 
     /// Asks for a switch at the next chance.

@@ -4,7 +4,7 @@ use super::{Errno, Result};
 use crate::fs::{self, MAX_FILES, Node, OpenFile, PATH_MAX, PathError};
 use crate::mm::heap;
 use crate::sched::current;
-use crate::uaccess::{self, StringError, copy_to_user};
+use crate::uaccess::{self, copy_to_user};
 use crate::{console, counters, irq};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -28,6 +28,7 @@ impl From<PathError> for Errno {
             PathError::NotFound => Errno::ENOENT,
             PathError::NotADirectory => Errno::ENOTDIR,
             PathError::TooLong => Errno::ENAMETOOLONG,
+            PathError::OutOfMemory => Errno::ENOMEM,
         }
     }
 }
@@ -38,12 +39,8 @@ fn open_file(descriptor: u64) -> Result<Arc<OpenFile>> {
 
 /// A path argument.
 pub(super) fn read_path(address: u64) -> Result<String> {
-    heap::reserve()?;
     let mut bytes = Vec::new();
-    uaccess::strncpy_from_user(&mut bytes, address as usize, PATH_MAX).map_err(|why| match why {
-        StringError::Fault => Errno::EFAULT,
-        StringError::TooLong => Errno::ENAMETOOLONG,
-    })?;
+    uaccess::strncpy_from_user(&mut bytes, address as usize, PATH_MAX).map_err(|why| why.errno(Errno::ENAMETOOLONG))?;
     // A name that is no text is no name here.
     let path = String::from_utf8(bytes).map_err(|_| Errno::ENOENT)?;
     if path.is_empty() { Err(Errno::ENOENT) } else { Ok(path) }
@@ -51,15 +48,14 @@ pub(super) fn read_path(address: u64) -> Result<String> {
 
 /// What a path relative to a directory descriptor leads to.
 fn resolve(directory: u64, path: &str) -> Result<Node> {
-    let base = if path.starts_with('/') || directory as i32 == AT_FDCWD {
-        String::new()
-    } else {
-        match &open_file(directory)?.node {
-            Node::Directory(base) => base.clone(),
-            _ => return Err(Errno::ENOTDIR),
-        }
-    };
-    fs::lookup(&alloc::format!("{base}/{path}"), counters::text).map_err(Errno::from)
+    heap::reserve()?;
+    if path.starts_with('/') || directory as i32 == AT_FDCWD {
+        return Ok(fs::lookup("", path, counters::text)?);
+    }
+    match &open_file(directory)?.node {
+        Node::Directory(base) => Ok(fs::lookup(base, path, counters::text)?),
+        _ => Err(Errno::ENOTDIR),
+    }
 }
 
 /// openat(directory, path, flags, mode)
@@ -136,8 +132,7 @@ fn read_console(buffer: usize, length: usize) -> Result {
         if count > 0 {
             return copied(count, copy_to_user(buffer, &chunk[..count]));
         }
-        irq::wait_for_input();
-        if current().pending.load(Relaxed) != 0 {
+        if !irq::wait_for_input() {
             return Err(Errno::EINTR);
         }
     }
@@ -169,7 +164,7 @@ fn write_console(buffer: usize, length: usize) -> Result {
         };
         console::write(&chunk[..count]);
         done += count;
-        if result.is_err() || current().pending.load(Relaxed) != 0 {
+        if result.is_err() || current().is_interrupted() {
             break;
         }
     }

@@ -9,7 +9,7 @@ mod system;
 mod time;
 
 use crate::mm::OutOfMemory;
-use crate::uaccess;
+use crate::uaccess::{self, StringError};
 use core::arch::asm;
 use linux_raw_sys::errno;
 use linux_raw_sys::general::*;
@@ -39,6 +39,17 @@ errnos!(E2BIG EACCES EAGAIN EBADF ECHILD EFAULT EINTR EINVAL EISDIR EMFILE ENAME
 impl From<OutOfMemory> for Errno {
     fn from(_: OutOfMemory) -> Self {
         Errno::ENOMEM
+    }
+}
+
+impl StringError {
+    /// The error of a call whose string is longer than `too_long` says.
+    fn errno(self, too_long: Errno) -> Errno {
+        match self {
+            StringError::Fault => Errno::EFAULT,
+            StringError::TooLong => too_long,
+            StringError::OutOfMemory => Errno::ENOMEM,
+        }
     }
 }
 

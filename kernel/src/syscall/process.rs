@@ -2,13 +2,12 @@
 
 use super::fs::read_path;
 use super::{Errno, Result};
-use crate::mm::heap;
 use crate::process::exec::{self, ARG_MAX};
-use crate::process::{self, Waited, Which};
+use crate::process::{self, Waited};
 use crate::sched::task::{self, Exit, State};
 use crate::sched::{self, current};
 use crate::signal;
-use crate::uaccess::{self, StringError, put_user};
+use crate::uaccess::{self, put_user};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -81,14 +80,11 @@ fn read_strings(array: u64, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         if pointer == 0 {
             break;
         }
-        heap::reserve()?;
         let mut string = Vec::new();
         *room = room.checked_sub(size_of::<u64>()).ok_or(Errno::E2BIG)?;
-        uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| match why {
-            StringError::Fault => Errno::EFAULT,
-            StringError::TooLong => Errno::E2BIG,
-        })?;
+        uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| why.errno(Errno::E2BIG))?;
         *room = room.checked_sub(string.len() + 1).ok_or(Errno::E2BIG)?;
+        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         strings.push(string);
     }
     Ok(strings)
@@ -102,16 +98,17 @@ pub fn execve(regs: &mut PtRegs) -> Result {
         let mut room = ARG_MAX;
         let argv = read_strings(argv, &mut room)?;
         let envp = read_strings(envp, &mut room)?;
-        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-        let envp: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
         // Up to here, and inside, a failure leaves the old program as it was.
-        let (space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
+        let (mut space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
             exec::Error::Path(why) => why.into(),
             exec::Error::NotAFile => Errno::EACCES,
             exec::Error::Format(_) => Errno::ENOEXEC,
             exec::Error::TooLong => Errno::E2BIG,
             exec::Error::OutOfMemory => Errno::ENOMEM,
         })?;
+        if current().id == process::INIT {
+            space.set_first_program();
+        }
         sched::set_space(Some(space));
         sched::reset_user_registers();
         current().files.lock().close_for_exec();
@@ -131,20 +128,24 @@ pub fn wait4(regs: &mut PtRegs) -> Result {
     }
     let which = match pid as i32 {
         // Every task is in one process group.
-        -1 | 0 => Which::Any,
-        id if id > 0 => Which::One(id as u32),
+        -1 | 0 => None,
+        id if id > 0 => Some(id as u32),
         i32::MIN => return Err(Errno::ESRCH),
         _ => return Err(Errno::ECHILD),
     };
-    let waited = match process::poll_children(which) {
-        Waited::Running if options & WNOHANG != 0 => return Ok(0),
-        Waited::Running => process::wait_for_child(which).ok_or(Errno::EINTR)?,
-        other => other,
+    let wants = |report| match report {
+        signal::CONTINUED => options & WCONTINUED != 0,
+        _ => options & WUNTRACED != 0,
     };
-    let Waited::Ended(id, exit) = waited else { return Err(Errno::ECHILD) };
-    let word = match exit {
-        Exit::Code(code) => u32::from(code) << 8,
-        Exit::Signal(signal) => signal,
+    let no_hang = options & WNOHANG != 0;
+    let waited = if no_hang { process::poll_children(which, wants) } else { process::wait_for_child(which, wants) };
+    let (id, word) = match waited {
+        Waited::Ended(id, Exit::Code(code)) => (id, u32::from(code) << 8),
+        Waited::Ended(id, Exit::Signal(signal)) => (id, signal),
+        Waited::Changed(id, report) => (id, report),
+        Waited::Running if no_hang => return Ok(0),
+        Waited::Running => return Err(Errno::EINTR),
+        Waited::None => return Err(Errno::ECHILD),
     };
     if status != 0 {
         put_user(status as usize, word)?;

@@ -35,7 +35,10 @@ pub fn getrandom(regs: &mut PtRegs) -> Result {
     // Linux gives at most this much at once.
     let length = (length as usize).min(i32::MAX as usize);
     let mut done = 0;
-    while done < length && current().pending.load(core::sync::atomic::Ordering::Relaxed) == 0 {
+    while done < length {
+        if current().is_interrupted() {
+            return if done > 0 { Ok(done) } else { Err(Errno::EINTR) };
+        }
         let mut chunk = [0; 256];
         let chunk = &mut chunk[..(length - done).min(256)];
         random::fill(chunk);

@@ -3,9 +3,8 @@
 use super::{Errno, Result};
 use crate::irq::timer;
 use crate::mm::heap;
-use crate::sched::{self, current, sleep};
+use crate::sched::{self, sleep};
 use crate::uaccess::{get_user, put_user};
-use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
 
@@ -75,12 +74,12 @@ fn sleep_for(request: u64, absolute: bool, remaining: u64) -> Result {
     }
     sleep::arm(deadline);
     timer::program();
-    sched::wait_until(|| timer::now() >= deadline);
+    let done = sched::wait_until(|| timer::now() >= deadline);
     sleep::cancel(deadline);
-    let left = deadline.saturating_sub(timer::now());
-    if left == 0 || current().pending.load(Relaxed) == 0 {
+    if done {
         return Ok(0);
     }
+    let left = deadline.saturating_sub(timer::now());
     if remaining != 0 && !absolute {
         put_user(remaining as usize, timespec(timer::to_nanoseconds(left)))?;
     }

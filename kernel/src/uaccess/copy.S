@@ -11,8 +11,8 @@
     .popsection
     .endm
 
-    // One copy loop; `load` and `store` are the words' and bytes' instructions, `from` or `to` user memory.
-    .macro  user_copy name, load8, store8, load1, store1
+    // One copy loop, with the instructions for words and bytes, and the labels of those on the user side.
+    .macro  user_copy name, load8, store8, load1, store1, user8, user1
     .global \name
 \name:
 1:  cmp     x2, #8
@@ -32,12 +32,10 @@
     b       3b
 7:  mov     x0, x2
     ret
-    fixup   2b, 3b
-    fixup   4b, 3b
-    fixup   5b, 7b
-    fixup   6b, 7b
+    fixup   \user8, 3b
+    fixup   \user1, 7b
     .endm
 
     .section .text.uaccess, "ax"
-    user_copy raw_copy_from_user, ldtr, str, ldtrb, strb
-    user_copy raw_copy_to_user, ldr, sttr, ldrb, sttrb
+    user_copy raw_copy_from_user, ldtr, str, ldtrb, strb, 2b, 5b
+    user_copy raw_copy_to_user, ldr, sttr, ldrb, sttrb, 4b, 6b

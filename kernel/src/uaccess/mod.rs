@@ -117,6 +117,8 @@ pub enum StringError {
     Fault,
     /// No NUL within the limit.
     TooLong,
+    /// There is no memory for it.
+    OutOfMemory,
 }
 
 /// Appends the NUL-terminated string at `from` to `to`, without its NUL. At most `limit` bytes are read.
@@ -130,6 +132,7 @@ pub fn strncpy_from_user(to: &mut Vec<u8>, from: usize, limit: usize) -> Result<
         let chunk = &mut chunk[..length];
         copy_from_user(chunk, address).map_err(|_| StringError::Fault)?;
         let nul = chunk.iter().position(|&byte| byte == 0);
+        to.try_reserve(length).map_err(|_| StringError::OutOfMemory)?;
         to.extend_from_slice(&chunk[..nul.unwrap_or(length)]);
         if nul.is_some() {
             return Ok(());
