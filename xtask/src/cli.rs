@@ -291,18 +291,18 @@ fn run(verb: Verb) -> Result<u8> {
     let root = workspace::root()?;
     match verb {
         Verb::Setup => {
-            setup::ensure(&root, &Need::ALL)?;
+            setup::ensure(&root, &Need::all())?;
             doctor::doctor(&root, false)
         }
         Verb::Doctor(args) => doctor::doctor(&root, args.json),
         Verb::Qemu(args) => qemu(&root, args),
         Verb::Gdb(args) => gdb(&root, args),
         Verb::Test(args) => {
-            setup::ensure(&root, &[Need::Target, Need::Qemu])?;
+            setup::ensure(&root, &Need::tests())?;
             test::test(&root, args.filter.as_deref(), args.list)
         }
         Verb::Mutants(args) => {
-            setup::ensure(&root, &[Need::Target, Need::Qemu])?;
+            setup::ensure(&root, &Need::tests())?;
             mutants::mutants(&root, args.filter.as_deref())
         }
         Verb::Check => {

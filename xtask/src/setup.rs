@@ -24,6 +24,8 @@ pub enum Need {
     Qemu,
     /// A gdb that knows AArch64 and Python.
     Gdb,
+    /// A C compiler and static library for AArch64 Linux, whose programs the tests run too.
+    C,
 }
 
 /// Whether the machine has it; the text says which.
@@ -43,12 +45,25 @@ const RUST: Version = Version(1, 95, 0);
 /// The oldest QEMU that will do.
 const QEMU: Version = Version(7, 2, 0);
 
+/// The C compiler for AArch64 Linux.
+pub const C_COMPILER: &str = "aarch64-linux-gnu-gcc";
+
 /// Names a gdb for AArch64 goes by.
 const GDBS: [&str; 4] = ["gdb-multiarch", "aarch64-elf-gdb", "aarch64-linux-gnu-gdb", "gdb"];
 
 impl Need {
-    /// All of them.
-    pub const ALL: [Need; 5] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb];
+    const ALL: [Need; 6] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb, Need::C];
+
+    /// All that this machine can have: C where it is there or a package brings it; elsewhere the tests go without.
+    pub fn all() -> Vec<Need> {
+        let possible = |need: &Need| *need != Need::C || has_c() || need.plan().is_some();
+        Self::ALL.into_iter().filter(possible).collect()
+    }
+
+    /// What the tests need, of those.
+    pub fn tests() -> Vec<Need> {
+        Self::all().into_iter().filter(|need| matches!(need, Need::Target | Need::Qemu | Need::C)).collect()
+    }
 
     /// Its name for people.
     pub fn name(self) -> &'static str {
@@ -58,6 +73,7 @@ impl Need {
             Need::Clippy => "clippy for Arm",
             Need::Qemu => "QEMU",
             Need::Gdb => "gdb for AArch64",
+            Need::C => "C for AArch64 Linux",
         }
     }
 
@@ -68,6 +84,7 @@ impl Need {
             Need::Qemu => format!("{QEMU} or later"),
             Need::Clippy => "any".into(),
             Need::Gdb => "with Python".into(),
+            Need::C => "with a static libc".into(),
         }
     }
 
@@ -76,6 +93,7 @@ impl Need {
         match self {
             Need::Clippy => Some("cargo xtask check"),
             Need::Gdb => Some("cargo xtask gdb"),
+            Need::C => Some("one case of cargo xtask test"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }
@@ -97,6 +115,8 @@ impl Need {
                 Some(gdb) => State::Found(version_of(&mut Command::new(gdb))?.to_string()),
                 None => State::Missing,
             },
+            Need::C if has_c() => State::Found(version_of(&mut Command::new(C_COMPILER))?.to_string()),
+            Need::C => State::Missing,
         })
     }
 
@@ -113,6 +133,10 @@ impl Need {
             (Need::Gdb, Dnf) => &["gdb"],
             (Need::Gdb, Pacman) => &["aarch64-linux-gnu-gdb"],
             (Need::Gdb, Brew) => &["aarch64-elf-gdb"],
+            (Need::C, Apt) => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+            (Need::C, Pacman) => &["aarch64-linux-gnu-gcc"],
+            // Their compilers for this target come without a C library.
+            (Need::C, Dnf | Brew) => &[],
             (Need::Rust | Need::Target | Need::Clippy, _) => &[],
         }
     }
@@ -131,7 +155,7 @@ impl Need {
             Need::Rust => "rustup update; without rustup, see https://rustup.rs".into(),
             Need::Target => format!("rustup target add {TARGET}"),
             Need::Qemu => format!("{packages}; or name a newer one in the variable QEMU"),
-            Need::Clippy | Need::Gdb => packages,
+            Need::Clippy | Need::Gdb | Need::C => packages,
         }
     }
 
@@ -187,6 +211,13 @@ fn qemu_state(qemu: &OsStr) -> Result<State> {
         return Ok(State::Missing);
     }
     Ok(State::of(version_of(&mut Command::new(qemu))?, QEMU))
+}
+
+/// Whether there is a C compiler for AArch64 Linux with a library to link statically.
+pub fn has_c() -> bool {
+    // Told a library that it does not find, gcc gives the bare name back.
+    let library = Command::new(C_COMPILER).arg("-print-file-name=libc.a").stderr(Stdio::null()).output();
+    library.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_absolute())
 }
 
 /// The gdb to use, if there is one.

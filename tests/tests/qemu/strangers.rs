@@ -1,15 +1,15 @@
 //! Programs that this project did not make: of a C library, and of random instructions.
 
 use crate::machine::{PANIC, demo, run, same, trial};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use libtest_mimic::Trial;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 use xtask::machine::{Config, Program};
+use xtask::setup::{C_COMPILER, has_c};
 
 /// Random programs a test.
 const MACHINES: usize = 10;
@@ -17,22 +17,18 @@ const MACHINES: usize = 10;
 pub fn trials() -> Vec<Trial> {
     let random = ["cortex-a53", "cortex-a72", "max"];
     let random = random.map(|cpu| trial(format!("strangers::random.{cpu}"), move || random_programs(cpu)));
-    random.into_iter().chain([trial("strangers::static.c", static_c)]).collect()
+    let c = has_c().then(|| trial("strangers::static.c", static_c));
+    random.into_iter().chain(c).collect()
 }
 
 /// A static program as glibc starts it prints through stdio, uses its heap, forks, and ends with its own exit code.
 fn static_c() -> Result<()> {
-    const COMPILER: &str = "aarch64-linux-gnu-gcc";
     let folder = TempDir::new()?;
     let program = folder.path().join("static");
-    let mut compile = Command::new(COMPILER);
+    let mut compile = Command::new(C_COMPILER);
     compile.args(["-static", "-no-pie", "-O2", "-Wall", "-o"]).arg(&program);
-    match compile.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/qemu/static.c")).status() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("there is no {COMPILER}; Debian's packages gcc-aarch64-linux-gnu and libc6-dev-arm64-cross bring it")
-        }
-        status => ensure!(status?.success(), "{COMPILER} failed"),
-    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/qemu/static.c");
+    ensure!(compile.arg(source).status()?.success(), "{C_COMPILER} failed");
     let args = vec!["one".into(), "two".into()];
     let config = Config { program: Program::Host(program), args, log: Some("off".into()), ..demo() };
     run(&config, |ran| {
