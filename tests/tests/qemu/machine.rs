@@ -112,7 +112,7 @@ fn sort(outcome: Outcome) -> Result<Ran> {
 }
 
 /// How long a machine may take; on a quiet host none takes two seconds.
-const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+const LIMIT: Option<Duration> = Some(Duration::from_secs(20));
 
 /// The default machine, with the demo suite.
 pub fn demo() -> Config {
