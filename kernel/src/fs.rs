@@ -130,8 +130,9 @@ pub enum PathError {
 
 /// `path`, taken from `directory`, without empty parts, `.` and `..`.
 fn normal(directory: &str, path: &str) -> Result<String, OutOfMemory> {
-    let mut normal = String::new();
-    normal.try_reserve_exact(directory.len() + 1 + path.len()).map_err(|_| OutOfMemory)?;
+    let mut bytes = Vec::new();
+    heap::grow(&mut bytes, directory.len() + 1 + path.len())?;
+    let mut normal = String::from_utf8(bytes).expect("nothing is UTF-8");
     normal.push_str(directory);
     for part in path.split('/') {
         match part {

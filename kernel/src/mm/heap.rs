@@ -1,11 +1,11 @@
 //! The kernel heap: `linked_list_allocator` behind a lock that masks IRQs, so that a handler may free what it must.
 //!
-//! EL0 cannot exhaust it: what grows with what a program asks is allocated by [`vec_with_capacity`], which can fail; and calls
-//! that allocate a few small blocks ask [`reserve`] first, which refuses while there is not enough for such a call of every
-//! task. Another allocation that fails is a broken invariant.
+//! EL0 cannot exhaust it: what grows with what a program asks is allocated by [`grow`], which can fail and always leaves
+//! [`RESERVE_BYTES`]; and calls that allocate a few small blocks ask [`reserve`] first, which refuses while there is less than
+//! twice that. Another allocation that fails is a broken invariant.
 
 use super::{OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
-use crate::sync::IrqLock;
+use crate::sync::{IrqLock, IrqMask};
 use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
@@ -14,8 +14,8 @@ use linked_list_allocator::Heap;
 /// The heap's share of RAM, one in so many. A program's page costs about 32 bytes of it.
 const SHARE: usize = 32;
 
-/// What [`reserve`] leaves: enough for one operation of every task at once.
-const RESERVE_BYTES: usize = 512 << 10;
+/// Enough for the small blocks of one call of every task at once, 2 KiB each.
+const RESERVE_BYTES: usize = 256 << 10;
 
 struct LockedHeap(IrqLock<Heap>);
 
@@ -35,11 +35,16 @@ unsafe impl GlobalAlloc for LockedHeap {
     }
 }
 
-/// A vector with room for `capacity` elements, or an error: for what grows with what EL0 asks.
-pub fn vec_with_capacity<T>(capacity: usize) -> Result<Vec<T>, OutOfMemory> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(capacity).map_err(|_| OutOfMemory)?;
-    Ok(vec)
+/// Makes room for `additional` elements more, or fails.
+pub fn grow<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), OutOfMemory> {
+    // Nobody comes between the look at what is free and the allocation.
+    let _mask = IrqMask::new();
+    // A vector that grows may double, in a new place.
+    let bytes = vec.len().saturating_add(additional).saturating_mul(2 * size_of::<T>());
+    if HEAP.0.lock().free() < bytes.saturating_add(RESERVE_BYTES) {
+        return Err(OutOfMemory);
+    }
+    vec.try_reserve(additional).map_err(|_| OutOfMemory)
 }
 
 /// Starts the heap with its share of the free frames.
@@ -52,5 +57,5 @@ pub fn init() {
 
 /// Fails when the heap is too full for EL0 to start another operation that allocates.
 pub fn reserve() -> Result<(), OutOfMemory> {
-    if HEAP.0.lock().free() < RESERVE_BYTES { Err(OutOfMemory) } else { Ok(()) }
+    if HEAP.0.lock().free() < 2 * RESERVE_BYTES { Err(OutOfMemory) } else { Ok(()) }
 }

@@ -204,7 +204,8 @@ fn build_stack(
     random::fill(&mut seed);
     let random = stack.push(&seed)? as u64;
     // argc, two lists with their ends, and the auxiliary vector.
-    let mut words = heap::vec_with_capacity(1 + argv.len() + 1 + envp.len() + 1 + 2 * AUXILIARY)?;
+    let mut words = Vec::new();
+    heap::grow(&mut words, 1 + argv.len() + 1 + envp.len() + 1 + 2 * AUXILIARY)?;
     words.push(argv.len() as u64);
     stack.push_strings(argv, &mut words)?;
     stack.push_strings(envp, &mut words)?;

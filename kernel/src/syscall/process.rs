@@ -2,6 +2,7 @@
 
 use super::fs::read_path;
 use super::{Errno, Result};
+use crate::mm::heap;
 use crate::process::exec::{self, ARG_MAX};
 use crate::process::{self, Waited};
 use crate::sched::task::{self, Exit, State};
@@ -84,7 +85,7 @@ fn read_strings(array: u64, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         *room = room.checked_sub(size_of::<u64>()).ok_or(Errno::E2BIG)?;
         uaccess::strncpy_from_user(&mut string, pointer as usize, *room).map_err(|why| why.errno(Errno::E2BIG))?;
         *room = room.checked_sub(string.len() + 1).ok_or(Errno::E2BIG)?;
-        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        heap::grow(&mut strings, 1)?;
         strings.push(string);
     }
     Ok(strings)

@@ -3,7 +3,7 @@
 //! A copy first refuses ranges that are not all below `USER_END`, so no kernel address is ever tried; then the routines of
 //! `copy.S` do it with EL0's rights. Their instructions stand in the exception table, which the EL1 abort handler asks.
 
-use crate::mm::USER_END;
+use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, heap};
 use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::mem::MaybeUninit;
@@ -128,12 +128,13 @@ pub fn strncpy_from_user(to: &mut Vec<u8>, from: usize, limit: usize) -> Result<
     while left > 0 {
         // A chunk never crosses a page, so a fault in it means its first byte cannot be read.
         let mut chunk = [0; 64];
-        let length = left.min(chunk.len()).min(crate::mm::PAGE_SIZE - address % crate::mm::PAGE_SIZE);
+        let length = left.min(chunk.len()).min(PAGE_SIZE - address % PAGE_SIZE);
         let chunk = &mut chunk[..length];
         copy_from_user(chunk, address).map_err(|_| StringError::Fault)?;
         let nul = chunk.iter().position(|&byte| byte == 0);
-        to.try_reserve(length).map_err(|_| StringError::OutOfMemory)?;
-        to.extend_from_slice(&chunk[..nul.unwrap_or(length)]);
+        let text = &chunk[..nul.unwrap_or(length)];
+        heap::grow(to, text.len()).map_err(|OutOfMemory| StringError::OutOfMemory)?;
+        to.extend_from_slice(text);
         if nul.is_some() {
             return Ok(());
         }
