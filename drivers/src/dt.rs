@@ -52,6 +52,19 @@ pub enum Conduit {
     Smc,
 }
 
+/// What is needed to say anything: where, and how the machine is ended after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Console<'a> {
+    /// PL011 registers.
+    pub uart: Region,
+    /// Frequency of its reference clock in Hz, where the tree says it.
+    pub clock: Option<u32>,
+    /// How PSCI is called; none when the tree has no PSCI.
+    pub psci: Option<Conduit>,
+    /// Boot arguments; empty when there are none.
+    pub bootargs: &'a str,
+}
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct Machine<'a> {
@@ -61,24 +74,18 @@ pub struct Machine<'a> {
     pub reserved: Vec<Region, 16>,
     /// Interrupt controller.
     pub gic: Gic,
-    /// PL011 registers.
-    pub uart: Region,
+    /// PL011, PSCI and boot arguments.
+    pub console: Console<'a>,
     /// PL011 interrupt (INTID).
     pub uart_irq: u32,
-    /// Frequency of the PL011's reference clock in Hz, where the tree says it.
-    pub uart_clock: Option<u32>,
     /// Seed for random numbers, from the boot loader.
     pub rng_seed: Option<&'a [u8]>,
     /// EL1 virtual timer interrupt (INTID).
     pub timer_irq: u32,
     /// Number of CPUs.
     pub cpus: usize,
-    /// How PSCI is called; none when the tree has no PSCI.
-    pub psci: Option<Conduit>,
     /// The initramfs.
     pub initrd: Option<Region>,
-    /// Boot arguments; empty when there are none.
-    pub bootargs: &'a str,
 }
 
 /// Why a device tree could not be used.
@@ -113,19 +120,19 @@ impl<'a> Machine<'a> {
     pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
         let fdt = Fdt::new(blob).map_err(|_| Error::Malformed)?;
         let root = fdt.root();
+        let uart = uart(fdt)?;
+        let timer = find(root, &["arm,armv8-timer"]).ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
         let mut machine = Machine {
             memory: Vec::new(),
             reserved: Vec::new(),
             gic: gic(root)?,
-            uart: Region { base: 0, size: 0 },
-            uart_irq: 0,
-            uart_clock: None,
+            console: Console::read(fdt)?,
+            uart_irq: interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?,
             rng_seed: None,
-            timer_irq: 0,
+            // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
+            timer_irq: interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?,
             cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
-            psci: find(root, &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).and_then(conduit),
             initrd: None,
-            bootargs: "",
         };
         for node in root.children().filter(|node| node.name_without_address() == "memory") {
             push_regions(&mut machine.memory, node, "memory")?;
@@ -143,34 +150,47 @@ impl<'a> Machine<'a> {
             machine.reserved.push(region).map_err(|_| Error::TooMany("memory reservations"))?;
         }
 
-        let uart =
-            console(fdt).or_else(|| find(root, &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))?;
-        machine.uart = region(uart, 0).ok_or(Error::Missing("PL011 reg"))?;
-        machine.uart_irq = interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?;
-        machine.uart_clock = clock(root, uart);
-        let timer = find(root, &["arm,armv8-timer"]).ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
-        // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
-        machine.timer_irq = interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?;
-
         if let Some(chosen) = root.child("chosen") {
             if let (Some(start), Some(end)) = (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end"))
             {
                 machine.initrd = end.checked_sub(start).map(|size| Region { base: start, size });
             }
             machine.rng_seed = chosen.property("rng-seed").and_then(|seed| seed.value_as().ok());
-            if let Some(property) = chosen.property("bootargs") {
-                machine.bootargs = property.value_as().map_err(|_| Error::Missing("bootargs (it is not UTF-8)"))?;
-            }
         }
         Ok(machine)
     }
 }
 
-/// The PL011 that `/chosen/stdout-path` names, if it names one.
-fn console(fdt: Fdt<'_>) -> Option<FdtNode<'_>> {
-    let path: &str = fdt.root().child("chosen")?.property("stdout-path")?.value_as().ok()?;
-    let node = fdt.find_node(path.split(':').next()?)?;
-    is_compatible(node, &["arm,pl011"]).then_some(node)
+impl<'a> Console<'a> {
+    /// Reads of `blob` what is needed to complain about the rest.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
+        Self::read(Fdt::new(blob).map_err(|_| Error::Malformed)?)
+    }
+
+    fn read(fdt: Fdt<'a>) -> Result<Self, Error> {
+        let root = fdt.root();
+        let node = uart(fdt)?;
+        let bootargs = match root.child("chosen").and_then(|chosen| chosen.property("bootargs")) {
+            Some(property) => property.value_as().map_err(|_| Error::Missing("bootargs (it is not UTF-8)"))?,
+            None => "",
+        };
+        Ok(Console {
+            uart: region(node, 0).ok_or(Error::Missing("PL011 reg"))?,
+            clock: clock(root, node),
+            psci: find(root, &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).and_then(conduit),
+            bootargs,
+        })
+    }
+}
+
+/// The PL011 that `/chosen/stdout-path` names, or the first one.
+fn uart(fdt: Fdt<'_>) -> Result<FdtNode<'_>, Error> {
+    let named = || {
+        let path: &str = fdt.root().child("chosen")?.property("stdout-path")?.value_as().ok()?;
+        let node = fdt.find_node(path.split(':').next()?)?;
+        is_compatible(node, &["arm,pl011"]).then_some(node)
+    };
+    named().or_else(|| find(fdt.root(), &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))
 }
 
 fn gic(root: FdtNode<'_>) -> Result<Gic, Error> {
@@ -361,11 +381,12 @@ mod tests {
         assert_eq!(machine.memory[..], [region(0x4000_0000, 0x1000_0000), region(1 << 32, 1 << 32)]);
         assert_eq!(machine.reserved[..], [region(0x4000_0000, 0x10_0000)]);
         assert_eq!(machine.gic, Gic::V3 { gicd: region(0xa00_0000, 0x1_0000), gicr: region(0xb00_0000, 0x2_0000) });
-        assert_eq!((machine.uart, machine.uart_irq), (region(0x900_0000, 0x1000), 33), "the one of stdout-path");
-        assert_eq!((machine.uart_clock, machine.timer_irq), (Some(24_000_000), 27));
-        assert_eq!((machine.cpus, machine.psci), (2, Some(Conduit::Smc)));
+        let console = machine.console;
+        assert_eq!((console.uart, machine.uart_irq), (region(0x900_0000, 0x1000), 33), "the one of stdout-path");
+        assert_eq!((console.clock, machine.timer_irq), (Some(24_000_000), 27));
+        assert_eq!((machine.cpus, console.psci), (2, Some(Conduit::Smc)));
         assert_eq!(machine.initrd, Some(region(0x4800_0000, 0x1000)));
-        assert_eq!((machine.bootargs, machine.rng_seed), ("loglevel=info -- a", None));
+        assert_eq!((console.bootargs, machine.rng_seed), ("loglevel=info -- a", None));
     }
 
     #[test]
@@ -378,9 +399,10 @@ mod tests {
 
     #[test]
     fn says_what_is_missing() {
-        for needed in ["memory", "cpus", "soc", "timer"] {
+        for (needed, speaks) in [("memory", true), ("cpus", true), ("timer", true), ("soc", false)] {
             let blob = machine(needed, "arm,gic-v3");
             assert!(matches!(Machine::parse(&blob), Err(Error::Missing(_))), "{needed}");
+            assert_eq!(Console::parse(&blob).is_ok(), speaks, "{needed}");
         }
         let blob = machine("", "some,other-gic");
         assert_eq!(Machine::parse(&blob).err(), Some(Error::Missing("GICv2 or GICv3")));

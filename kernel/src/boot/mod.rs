@@ -13,7 +13,7 @@ use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
 use core::sync::atomic::Ordering::Relaxed;
 use drivers::bootargs::{self, Word};
-use drivers::dt::{self, Machine, Region};
+use drivers::dt::{self, Console, Machine, Region};
 use log::LevelFilter;
 use trap::frame::PtRegs;
 
@@ -202,31 +202,31 @@ fn early_dtb(dtb: u64) -> Option<&'static [u8]> {
 /// The first Rust code: on the boot stack, with the early tables, DAIF masked. `dtb` and `image` are physical addresses,
 /// `entry_el` is the exception level the boot loader entered at.
 extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
-    // Without a tree there is no UART to complain on, and no known way to power off.
-    let Some(Ok(machine)) = early_dtb(dtb).map(|blob| Machine::parse(blob).map(|machine| (machine, blob.len()))) else {
+    // Without a tree and its UART there is nothing to complain on, and no known way to power off.
+    let Some((blob, Ok(console))) = early_dtb(dtb).map(|blob| (blob, Console::parse(blob))) else {
         loop {
             aarch64_cpu::asm::wfi();
         }
     };
-    let (machine, dtb_size) = machine;
-    let block = machine.uart.base & !(BLOCK_SIZE - 1);
+    let block = console.uart.base & !(BLOCK_SIZE - 1);
     // SAFETY: MAIR index 0, Device memory, never executed; the tree says that a PL011 is there.
     let uart = unsafe {
-        map_early(EARLY_UART, block | EXECUTE_NEVER | (BLOCK & !(1 << 2))).add((machine.uart.base - block) as usize)
+        map_early(EARLY_UART, block | EXECUTE_NEVER | (BLOCK & !(1 << 2))).add((console.uart.base - block) as usize)
     };
     // SAFETY: as above; used until `console` moves to its final mapping.
-    unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), machine.uart_clock) };
-    let arguments = Arguments::parse(machine.bootargs);
+    unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), console.clock) };
+    let arguments = Arguments::parse(console.bootargs);
     console::init_log(arguments.log, arguments.records);
-    power::init(arguments.semihosting, machine.psci);
+    power::init(arguments.semihosting, console.psci);
+    let machine = Machine::parse(blob).unwrap_or_else(|why| report::refuse(format_args!("{why}")));
     if entry_el == 3 {
         report::refuse(format_args!(
             "entered at EL3: this kernel is started by firmware at EL2 or EL1 (QEMU: without `secure=on`)"
         ));
     }
     let size = addr_of!(_end) as u64 - addr_of!(_text) as u64;
-    let uart = machine.uart;
-    let clock = machine.uart_clock;
+    let Console { uart, clock, .. } = machine.console;
+    let dtb_size = blob.len();
     // SAFETY: once, on the boot stack, with the early tables.
     unsafe { mm::init(&machine, Region { base: image, size }, Region { base: dtb, size: dtb_size as u64 }) };
 
@@ -237,7 +237,7 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
     let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
     let machine = Machine::parse(blob).expect("the device tree was fine before");
-    let arguments = Arguments::parse(machine.bootargs);
+    let arguments = Arguments::parse(machine.console.bootargs);
     log::info!(
         "Ventry {}: entered at EL{entry_el}, {} CPU{} (one is used), {} MiB, {}",
         env!("CARGO_PKG_VERSION"),

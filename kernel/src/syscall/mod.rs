@@ -73,7 +73,7 @@ static TABLE: [Syscall; TABLE_SIZE + 1] = {
     table
 };
 
-const CALLS: [(u32, Syscall); 39] = [
+const CALLS: &[(u32, Syscall)] = &[
     (__NR_ioctl, fs::ioctl),
     (__NR_openat, fs::openat),
     (__NR_close, fs::close),
@@ -97,6 +97,7 @@ const CALLS: [(u32, Syscall); 39] = [
     (__NR_clone, process::clone),
     (__NR_execve, process::execve),
     (__NR_wait4, process::wait4),
+    (__NR_tkill, process::tkill),
     (__NR_tgkill, process::tgkill),
     (__NR_nanosleep, time::nanosleep),
     (__NR_clock_gettime, time::clock_gettime),

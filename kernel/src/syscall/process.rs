@@ -183,9 +183,20 @@ pub fn kill(regs: &mut PtRegs) -> Result {
     Ok(0)
 }
 
-/// tgkill(pid, tid, signal): a process's one thread has its number.
+/// tkill(tid, signal)
+pub fn tkill(regs: &mut PtRegs) -> Result {
+    let [tid, signal, ..] = regs.regs;
+    signal_thread(tid, tid, signal)
+}
+
+/// tgkill(pid, tid, signal)
 pub fn tgkill(regs: &mut PtRegs) -> Result {
     let [pid, tid, signal, ..] = regs.regs;
+    signal_thread(pid, tid, signal)
+}
+
+/// A process's one thread has its number.
+fn signal_thread(pid: u64, tid: u64, signal: u64) -> Result {
     if pid as i32 <= 0 || tid as i32 <= 0 || signal as u32 > signal::MAX_SIGNAL {
         return Err(Errno::EINVAL);
     }
