@@ -126,7 +126,10 @@ Without ADDRESS, those of the innermost exception that the CPU is in."""
 
     def invoke(self, argument, from_tty):
         if argument:
-            Frame(int(gdb.parse_and_eval(argument)) & (1 << 64) - 1).print()
+            try:
+                Frame(int(gdb.parse_and_eval(argument)) & (1 << 64) - 1).print()
+            except gdb.error as why:
+                raise gdb.GdbError("no frame at %s: %s" % (argument, why))
             return
         frame, entry = next(((frame, entry) for _, frame, entry in walk() if frame), (None, None))
         if not frame:

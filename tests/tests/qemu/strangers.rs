@@ -54,11 +54,6 @@ fn random_programs(cpu: &str) -> Result<()> {
             ..demo()
         };
         run(&config, |ran| {
-            eprintln!(
-                "code {} deaths {:?}",
-                ran.outcome.code,
-                ran.deaths.iter().map(|d| (d.task, d.signal, d.code, d.esr.0 >> 26)).collect::<Vec<_>>()
-            );
             same("timed out", ran.outcome.timed_out, false)?;
             same("panic records", ran.panics.len(), 0)?;
             // A child may well kill its parent, but the kernel counts on to the end.
