@@ -183,7 +183,7 @@ drop_lines:
 
 // replace_ttbr1(ttbr1, empty): other tables for the addresses this kernel runs at. Called at its physical address, which
 // the early tables map in TTBR0. In between TTBR1 is empty and the TLB is emptied: it must never hold an old and a new
-// translation of one address (Arm ARM D8, "break-before-make"). IRQs are masked. Leaves TTBR0 empty, too, once back.
+// translation of one address (Arm ARM D8, "break-before-make"). IRQs are masked. TTBR0 stays as it is: the caller empties it once back.
     .global replace_ttbr1
 replace_ttbr1:
     msr     ttbr1_el1, x1
