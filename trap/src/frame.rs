@@ -26,8 +26,8 @@ pub struct PtRegs {
     pub unused2: u32,
     /// Bit 0: a user-access window was open when the exception was taken (Linux: `orig_addr_limit`).
     pub access_window: u64,
-    /// Keeps the layout.
-    pub unused: u64,
+    /// The syndrome of a synchronous exception other than a system call, for reports (Linux: `unused`).
+    pub esr: u64,
     /// The frame record {fp, lr} that chains this frame into the interrupted function's; {0, 0} from EL0.
     pub stackframe: [u64; 2],
 }
@@ -45,7 +45,7 @@ const _: () = {
     assert!(offset_of!(PtRegs, syscallno) == 280);
     assert!(offset_of!(PtRegs, unused2) == 284);
     assert!(offset_of!(PtRegs, access_window) == 288);
-    assert!(offset_of!(PtRegs, unused) == 296);
+    assert!(offset_of!(PtRegs, esr) == 296);
     assert!(offset_of!(PtRegs, stackframe) == 304);
 };
 
@@ -60,7 +60,7 @@ impl PtRegs {
         syscallno: NO_SYSCALL,
         unused2: 0,
         access_window: 0,
-        unused: 0,
+        esr: 0,
         stackframe: [0; 2],
     };
 

@@ -3,6 +3,9 @@
 //! On the console a record is framed as RFC 7464 does it, ASCII RS (0x1e), the JSON text, LF, so that it can be told from
 //! what programs print; the kernel never lets an RS from EL0 through.
 
+use crate::hint::Hint;
+use crate::place::{Place, StackKind};
+use crate::signal::SigInfo;
 use crate::slot::Slot;
 use core::fmt;
 use heapless::{String, Vec};
@@ -14,8 +17,8 @@ pub const RECORD_SEPARATOR: u8 = 0x1e;
 /// The version of all records below.
 pub const SCHEMA: u32 = 1;
 
-/// Return addresses kept in a report.
-pub const BACKTRACE_DEPTH: usize = 48;
+/// Steps kept in a report.
+pub const CHAIN_DEPTH: usize = 48;
 
 /// A 64-bit value, written in JSON as a string `"0x..."`: a JSON number holds 53 bits in many tools.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,10 +57,12 @@ impl<'de> Deserialize<'de> for Hex {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// [`Panic`].
+    /// [`Report`]: the kernel stopped.
     Panic,
-    /// [`Death`].
+    /// [`Report`]: a task died of a signal.
     Death,
+    /// [`Report`]: the kernel found something wrong and went on.
+    Warning,
     /// [`Counters`].
     Counters,
     /// [`Ktest`].
@@ -67,8 +72,8 @@ pub enum Kind {
 /// A kernel stack in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
-    /// `task`, `irq`, `overflow`, or `boot`.
-    pub name: String<16>,
+    /// Which.
+    pub name: StackKind,
     /// Lowest address.
     pub low: Hex,
     /// One past the highest address.
@@ -79,64 +84,129 @@ pub struct Stack {
     pub in_use: bool,
 }
 
-/// The kernel stopped: what its report says.
+/// How an address got into a [`Report::chain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// The instruction there called the function of the step before.
+    Call,
+    /// The instruction there was interrupted by an exception, whose handler is the step before.
+    Exception {
+        /// The slot it came through.
+        slot: Slot,
+        /// Its syndrome, where it has one.
+        esr: Option<Hex>,
+    },
+}
+
+/// One step of the way that led to a report, from the inside out. The first is the PC itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The address of an instruction; below the kernel's half it is the program's.
+    pub address: Hex,
+    /// What happened there.
+    pub reached: Reached,
+    /// How many steps, this one the last of them, were gone through again and again: 0 for none.
+    pub cycle: u32,
+    /// How often these steps come, if `cycle` is not 0.
+    pub times: u32,
+}
+
+/// What a register points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// 0 to 30 for x0..x30, 31 for SP.
+    pub register: u8,
+    /// What is there.
+    pub place: Place,
+}
+
+/// A program, or the kernel, could not go on from an exception, or the kernel found something wrong: all that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Panic {
+pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// [`Kind::Panic`].
+    /// [`Kind::Panic`], [`Kind::Death`] or [`Kind::Warning`].
     pub kind: Kind,
     /// What went wrong, in one sentence.
     pub cause: String<192>,
-    /// The vector slot of the exception; none when Rust code panicked.
+    /// The vector slot of the exception; none when Rust code stopped by itself, or when a task sent the signal.
     pub slot: Option<Slot>,
+    /// What the task died of.
+    pub signal: Option<SigInfo>,
     /// The CPU, counted from 0.
     pub cpu: u32,
     /// The task's identifier; 0 is the idle task.
     pub task: u32,
     /// The task's name.
     pub name: String<16>,
+    /// The interrupt being handled.
+    pub irq: Option<u32>,
+    /// An interrupt that the controller has as active (acknowledged, not ended) though no handler runs for it.
+    pub not_ended: Option<u32>,
     /// Syndrome.
     pub esr: Hex,
     /// Fault address; only meaningful where the syndrome says so.
     pub far: Hex,
+    /// What is at the fault address.
+    pub place: Option<Place>,
     /// The interrupted PC.
     pub pc: Hex,
+    /// The instruction there, if it could be read.
+    pub instruction: Option<Hex>,
     /// The interrupted PSTATE.
     pub pstate: Hex,
     /// The interrupted SP.
     pub sp: Hex,
     /// x0..x30.
     pub regs: [Hex; 31],
+    /// Whether a window to user memory was open.
+    pub window: bool,
+    /// How often this very exception (PC, syndrome, fault address) was handled before it came again, with nothing in between.
+    pub repeats: u32,
+    /// The registers that point at something.
+    pub pointers: Vec<Pointer, 32>,
     /// The stacks of this CPU and task.
     pub stacks: Vec<Stack, 4>,
-    /// Return addresses, innermost first.
-    pub backtrace: Vec<Hex, BACKTRACE_DEPTH>,
+    /// The way there, from the PC outwards.
+    pub chain: Vec<Step, CHAIN_DEPTH>,
+    /// What the rest shows that helps to find the mistake.
+    pub hints: Vec<Hint, 3>,
 }
 
-/// A task died of a signal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Death {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// [`Kind::Death`].
-    pub kind: Kind,
-    /// The task's identifier.
-    pub task: u32,
-    /// The task's name.
-    pub name: String<16>,
-    /// Signal number.
-    pub signal: u32,
-    /// `si_code`.
-    pub code: i32,
-    /// `si_addr`.
-    pub addr: Hex,
-    /// Syndrome of the fault; 0 when a signal was sent by a task.
-    pub esr: Hex,
-    /// The task's PC.
-    pub pc: Hex,
-    /// The cause, in one sentence.
-    pub cause: String<192>,
+impl Report {
+    /// Nothing seen.
+    pub const EMPTY: Report = Report {
+        schema: SCHEMA,
+        kind: Kind::Panic,
+        cause: String::new(),
+        slot: None,
+        signal: None,
+        cpu: 0,
+        task: 0,
+        name: String::new(),
+        irq: None,
+        not_ended: None,
+        esr: Hex(0),
+        far: Hex(0),
+        place: None,
+        pc: Hex(0),
+        instruction: None,
+        pstate: Hex(0),
+        sp: Hex(0),
+        regs: [Hex(0); 31],
+        window: false,
+        repeats: 0,
+        pointers: Vec::new(),
+        stacks: Vec::new(),
+        chain: Vec::new(),
+        hints: Vec::new(),
+    };
+
+    /// Appends a step to the chain. False when there is no room for more.
+    pub fn push_step(&mut self, address: u64, reached: Reached) -> bool {
+        self.chain.push(Step { address: Hex(address), reached, cycle: 0, times: 0 }).is_ok()
+    }
 }
 
 /// How often one kind of exception was taken.

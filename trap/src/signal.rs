@@ -3,6 +3,8 @@
 use crate::esr::{Ec, Esr};
 use crate::fault::FaultStatus;
 use crate::fields::{self as part, Bits};
+use crate::record::Hex;
+use serde::{Deserialize, Serialize};
 use linux_raw_sys::general::*;
 
 /// What the user address space holds at the fault address.
@@ -15,7 +17,7 @@ pub enum Mapping {
 }
 
 /// The part of Linux's `siginfo_t` that a fault fills in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigInfo {
     /// `si_signo`.
     pub signal: u32,
@@ -23,7 +25,7 @@ pub struct SigInfo {
     pub code: i32,
     /// `si_addr`: the fault address for aborts, watchpoints and PC alignment faults (0 when the syndrome says that FAR is
     /// not valid), else the PC.
-    pub addr: u64,
+    pub addr: Hex,
 }
 
 /// A user address without its tag (Linux `untagged_addr`): bits 63:56 are cleared where bit 55 is clear, which is what
@@ -61,7 +63,7 @@ pub fn signal_of<const USER_VA_BITS: u32>(esr: Esr, far: u64, pc: u64, mapping: 
         // Undefined and illegal state; whatever is trapped and not emulated; classes nobody has heard of.
         _ => (SIGILL, ILL_ILLOPC),
     };
-    SigInfo { signal, code: code as i32, addr }
+    SigInfo { signal, code: code as i32, addr: Hex(addr) }
 }
 
 /// An abort at a user address.
@@ -148,7 +150,7 @@ mod tests {
 
     fn signal(ec: u64, iss: u64, far: u64, mapping: Mapping) -> (&'static str, &'static str, u64) {
         let info = signal_of::<39>(Esr(ec << 26 | iss), far, PC, mapping);
-        (signal_name(info.signal), code_name(info.signal, info.code), info.addr)
+        (signal_name(info.signal), code_name(info.signal, info.code), info.addr.0)
     }
 
     /// All statuses, or classes, except those listed.
