@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use heapless::Deque;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
-use trap::record::RECORD_SEPARATOR;
+use trap::record::{RECORD_MAX, RECORD_SEPARATOR};
 
 /// Received bytes that no reader has taken yet; more are dropped by the UART.
 const INPUT_BYTES: usize = 1024;
@@ -127,7 +127,7 @@ pub unsafe fn force_unlock() {
 }
 
 /// The buffer records are written in; its lock also keeps two records apart.
-static RECORD_BUFFER: IrqLock<[u8; 8192]> = IrqLock::new([0; 8192]);
+static RECORD_BUFFER: IrqLock<[u8; RECORD_MAX]> = IrqLock::new([0; RECORD_MAX]);
 
 /// Writes one record as a JSON line, if records were asked for.
 pub fn record(record: &impl Serialize) {

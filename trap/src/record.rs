@@ -17,6 +17,9 @@ pub const RECORD_SEPARATOR: u8 = 0x1e;
 /// The version of all records below.
 pub const SCHEMA: u32 = 1;
 
+/// The longest record in bytes, its frame left out.
+pub const RECORD_MAX: usize = 16384;
+
 /// Steps kept in a report.
 pub const CHAIN_DEPTH: usize = 48;
 

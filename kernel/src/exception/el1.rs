@@ -1,10 +1,11 @@
 //! Exceptions from EL1: from the kernel itself.
 
-use super::{read_esr, read_far, report, unmask};
+use super::{read_esr, read_far, taken, unmask};
 #[cfg(feature = "ktest")]
 use crate::ktest;
 use crate::mm::user::Fault;
 use crate::percpu::{count, this_cpu};
+use crate::report::{self, Taken};
 use crate::sched;
 use crate::{irq, signal, uaccess};
 use core::arch::asm;
@@ -18,6 +19,7 @@ use trap::slot::Slot;
 extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
     let (esr, far) = (read_esr(), read_far());
     count(&this_cpu().counters.el1_sync[esr.ec().number() as usize]);
+    regs.esr = esr.0;
     match esr.ec() {
         Ec::DATA_ABORT_CURRENT => data_abort(regs, esr, far),
         #[cfg(feature = "ktest")]
@@ -25,20 +27,25 @@ extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
             inherit_daif(regs, esr);
             ktest::on_brk(regs, esr.iss() as u16);
         }
-        _ => report::exception("", Slot::El1hSync, regs, esr, far),
+        _ => report::exception("", regs, taken(Slot::El1hSync, esr, far)),
     }
 }
 
 /// An abort in the kernel: of a copy routine, which the task's memory may serve or a fixup end; or a fault of the kernel.
 fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
     let Some(fixup) = uaccess::fixup(regs.pc as usize) else {
-        report::exception("", Slot::El1hSync, regs, esr, far);
+        report::exception("", regs, taken(Slot::El1hSync, esr, far));
     };
     inherit_daif(regs, esr);
-    match super::el0::serve_fault(esr, far, super::data_access(esr)) {
+    match super::el0::serve_fault(regs, esr, far, super::data_access(esr)) {
         Ok(()) => return,
         Err(Fault::OutOfMemory) => signal::out_of_memory_in_copy(),
         Err(Fault::Refused(_)) => {}
+        Err(Fault::Stuck(repeats)) => report::exception(
+            "a fault was served and comes again",
+            regs,
+            Taken { repeats, ..taken(Slot::El1hSync, esr, far) },
+        ),
     }
     regs.pc = fixup as u64;
 }
@@ -71,7 +78,7 @@ extern "C" fn el1h_error_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El1hError as usize]);
     unmask!(0b1000);
     if !super::serror_is_harmless(esr) {
-        report::exception("", Slot::El1hError, regs, esr, far);
+        report::exception("", regs, taken(Slot::El1hError, esr, far));
     }
     log::warn!("SError in the kernel, nothing was lost: ESR {:#x}", esr.0);
 }

@@ -131,6 +131,19 @@
     bad_mode_stub 0, el0_32_irq, 13
     bad_mode_stub 0, el0_32_fiq, 14
     bad_mode_stub 0, el0_32_error, 15
+    .global entry_stubs_end
+entry_stubs_end:
+
+// Where each stub begins, by slot: backtraces look their return addresses up here.
+    .section .rodata.entry_stubs, "a"
+    .balign 8
+    .global entry_stubs
+entry_stubs:
+    .irp    label, el1t_sync, el1t_irq, el1t_fiq, el1t_error, el1h_sync, el1h_irq, el1h_fiq, el1h_error, el0_sync, el0_irq, el0_fiq, el0_error, el0_32_sync, el0_32_irq, el0_32_fiq, el0_32_error
+    .quad   \label
+    .endr
+
+    .section .entry.text, "ax"
 
 // ret_from_fork: the first code of a new task. Live: sp = its frame, everything else is 0 or the scheduler's. IRQs masked.
     .global ret_from_fork

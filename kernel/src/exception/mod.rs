@@ -23,12 +23,12 @@
 
 pub mod el0;
 mod el1;
-pub mod report;
 mod stack;
 
 use crate::mm::stacks::THREAD_SHIFT;
 use crate::mm::user::Access;
 use crate::percpu::{PerCpu, count, this_cpu};
+use crate::report::{self, Taken};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use trap::esr::Esr;
@@ -93,6 +93,11 @@ macro_rules! mask_irqs {
 }
 use {mask_irqs, unmask};
 
+/// An exception that comes for the first time.
+fn taken(slot: Slot, esr: Esr, far: u64) -> Taken {
+    Taken { slot, esr, far, repeats: 0 }
+}
+
 /// What a data abort was doing. Cache maintenance reports a write but needs no more than a read.
 fn data_access(esr: Esr) -> Access {
     match esr.decode() {
@@ -112,5 +117,5 @@ fn serror_is_harmless(esr: Esr) -> bool {
 extern "C" fn bad_mode(regs: &mut PtRegs, slot: usize) -> ! {
     let slot = Slot::ALL[slot & 0xf];
     count(&this_cpu().counters.slots[slot as usize]);
-    report::exception("bad mode: no exception should come through this slot", slot, regs, read_esr(), read_far())
+    report::exception("bad mode: no exception should come through this slot", regs, taken(slot, read_esr(), read_far()))
 }

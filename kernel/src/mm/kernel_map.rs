@@ -169,6 +169,16 @@ pub unsafe fn init(memory: &[Region], image: Region) {
     *KERNEL_MAP.lock() = Some(map);
 }
 
+/// What `address` of the kernel's half is mapped to, as the CPU's own translation has it. Clobbers PAR_EL1.
+pub fn physical(address: usize) -> Option<u64> {
+    let par: u64;
+    // SAFETY: a translation for reading, whose result is a register; a fault is a bit of it.
+    unsafe {
+        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) address, out(reg) par, options(nostack, preserves_flags))
+    };
+    (par & 1 == 0).then_some(par & 0xffff_ffff_f000 | address as u64 & 0xfff)
+}
+
 /// Maps device registers, for good.
 pub fn map_device(region: Region) -> NonNull<u8> {
     let mut guard = KERNEL_MAP.lock();

@@ -49,9 +49,20 @@ impl KernelStack {
 
     /// Its addresses; the end is the SP of an empty stack.
     pub fn range(&self) -> Range<usize> {
-        let low = STACKS_BASE + self.slot * SLOT_SIZE;
+        Self::range_of(self.slot)
+    }
+
+    fn range_of(slot: usize) -> Range<usize> {
+        let low = STACKS_BASE + slot * SLOT_SIZE;
         low..low + THREAD_SIZE
     }
+}
+
+/// The stack whose slot, or the guard below which, `address` is in.
+pub fn slot_of(address: usize) -> Option<Range<usize>> {
+    // The guard below a stack is the upper half of the slot before.
+    let slot = address.checked_sub(STACKS_BASE - THREAD_SIZE)? / SLOT_SIZE;
+    (slot < STACKS.try_lock()?.mapped).then(|| KernelStack::range_of(slot))
 }
 
 impl Drop for KernelStack {

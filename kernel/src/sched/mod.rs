@@ -116,6 +116,11 @@ pub fn tasks() -> Vec<Arc<Task>> {
     TASKS.lock().values().cloned().collect()
 }
 
+/// The task whose kernel stack is `stack`, for reports.
+pub fn owner_of_stack(stack: &core::ops::Range<usize>) -> Option<Id> {
+    TASKS.try_lock()?.values().find(|task| task.stack.range() == *stack).map(|task| task.id)
+}
+
 /// Forgets a zombie that has been waited for.
 pub fn forget(id: Id) {
     let task = TASKS.lock().remove(&id);

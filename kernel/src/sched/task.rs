@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use heapless::String;
 use linux_raw_sys::general::{SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
 use spin::mutex::SpinMutex;
@@ -151,6 +151,8 @@ pub struct Task {
     pub pending: AtomicU64,
     /// A stop or continuation that its parent has not seen yet, as `wait4` tells it; 0 for none.
     pub report: AtomicU32,
+    /// Whether the SIGKILL that is pending was sent because there is no memory for it.
+    pub out_of_memory: AtomicBool,
     /// How it ended, once it is a zombie.
     pub exit: IrqLock<Option<Exit>>,
 }
@@ -190,6 +192,7 @@ impl Task {
             files: SpinMutex::new(Files::new()),
             pending: AtomicU64::new(0),
             report: AtomicU32::new(0),
+            out_of_memory: AtomicBool::new(false),
             exit: IrqLock::new(None),
         }))
     }
