@@ -14,6 +14,7 @@
 //! | [`exception`] | the syndrome as types | [`esr::Esr::decode`] |
 //! | [`fault`] | why an abort happened, and how bad an error is | [`fault::FaultStatus`] |
 //! | [`fields`] | where each field lies, and what its values mean | [`esr::Esr::fields`] |
+//! | [`instruction`] | instruction words | [`instruction::mrs`] |
 //! | [`sysreg`] | names of system registers | [`sysreg::SystemRegister`] |
 //! | [`words`] | the syndrome in one sentence | [`esr::Esr::sentence`] |
 //! | [`signal`] | the signal that a program's fault becomes | [`signal::signal_of`] |
@@ -41,6 +42,7 @@ pub mod fault;
 pub mod fields;
 pub mod frame;
 pub mod hint;
+pub mod instruction;
 pub mod pattern;
 pub mod place;
 pub mod pstate;

@@ -1,6 +1,7 @@
 //! Exceptions from EL1: from the kernel itself.
 
 use super::{read_esr, read_far, taken, unmask};
+use crate::bug::{self, BUG_BRK_IMM, Bug};
 #[cfg(feature = "ktest")]
 use crate::ktest;
 use crate::mm::USER_END;
@@ -26,6 +27,7 @@ extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
     match esr.ec() {
         Ec::DATA_ABORT_CURRENT => data_abort(regs, esr, far),
         Ec::INSTRUCTION_ABORT_CURRENT => outside_window("the kernel executed user memory", regs, esr, far),
+        Ec::BRK64 if esr.iss() as u16 == BUG_BRK_IMM => on_bug(regs, esr, far),
         #[cfg(feature = "ktest")]
         Ec::BRK64 if matches!(esr.iss() as u16, ktest::PROBE | ktest::RETURNED) => {
             inherit_daif(regs, esr);
@@ -57,6 +59,20 @@ fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
         ),
     }
     regs.pc = fixup as u64;
+}
+
+/// A BUG or a WARN.
+fn on_bug(regs: &mut PtRegs, esr: Esr, far: u64) {
+    let taken = taken(Slot::El1hSync, esr, far);
+    match bug::find(regs.pc as usize) {
+        Some(Bug { file, line, goes_on: true }) => {
+            inherit_daif(regs, esr);
+            report::warning(format_args!("WARN at {file}:{line}"), regs, taken);
+            regs.pc += 4;
+        }
+        Some(Bug { file, line, .. }) => report::stop(format_args!("BUG at {file}:{line}"), regs, taken),
+        None => report::exception("", regs, taken),
+    }
 }
 
 /// Reports an abort that no copy of user memory made; `what` if it was at a user address all the same.
@@ -92,8 +108,9 @@ extern "C" fn el1h_error_handler(regs: &mut PtRegs) {
     let (esr, far) = (read_esr(), read_far());
     count(&this_cpu().counters.slots[Slot::El1hError as usize]);
     unmask!(0b1000);
+    regs.esr = esr.0;
     if !super::serror_is_harmless(esr) {
         report::exception("", regs, taken(Slot::El1hError, esr, far));
     }
-    log::warn!("SError in the kernel, nothing was lost: ESR {:#x}", esr.0);
+    report::warning(format_args!("nothing was lost: {}", esr.sentence(None)), regs, taken(Slot::El1hError, esr, far));
 }

@@ -23,6 +23,7 @@
 
 pub mod el0;
 mod el1;
+mod emulate;
 mod stack;
 
 use crate::mm::stacks::THREAD_SHIFT;

@@ -10,6 +10,7 @@ use crate::mm::OutOfMemory;
 use crate::percpu::{self, MAX_CPUS, count, this_cpu};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
 use crate::uaccess;
+use crate::{bug_on, warn_on};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -125,7 +126,7 @@ pub fn owner_of_stack(stack: &core::ops::Range<usize>) -> Option<Id> {
 /// Forgets a zombie that has been waited for.
 pub fn forget(id: Id) {
     let task = TASKS.lock().remove(&id);
-    drop(task);
+    warn_on!(task.is_none_or(|task| task.state() != State::Zombie));
 }
 
 /// Makes a waiting task ready; for one that is not in `from`, nothing.
@@ -227,7 +228,7 @@ pub fn preempt() {
 
 /// Switches to the next ready task; returns when this one runs again, with whether it had stopped running. IRQs are masked.
 fn schedule() -> bool {
-    assert!(irqs_masked() && current().preempt.is_enabled(), "a switch where none is allowed");
+    bug_on!(!irqs_masked() || !current().preempt.is_enabled());
     let mut queue = run_queue().lock();
     let queue_mut = &mut *queue;
     let prev = queue_mut.running.as_ref().expect("a task runs");
