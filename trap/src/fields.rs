@@ -5,7 +5,8 @@
 
 use crate::esr::{Ec, Esr};
 use crate::fault::FaultStatus;
-use core::fmt;
+use core::fmt::{self, Write};
+use heapless::String;
 
 /// A row of [`Esr::fields`]: bits `hi` to `lo` of the register.
 #[derive(Clone, Copy)]
@@ -406,12 +407,12 @@ impl fmt::Display for Table {
         let width = fields().map(|field| field.name.len()).fold("FIELD".len(), usize::max);
         writeln!(f, "{:>7}  {:<width$}  {:>10}  MEANING", "BITS", "FIELD", "VALUE")?;
         fields().try_for_each(|Field { name, hi, lo, value, words }| {
-            if hi == lo {
-                write!(f, "{hi:>7}")?;
-            } else {
-                write!(f, "{hi:>4}:{lo:>2}")?;
+            let mut bits = String::<5>::new();
+            write!(bits, "{hi}")?;
+            if hi != lo {
+                write!(bits, ":{lo}")?;
             }
-            writeln!(f, "  {name:<width$}  {value:>#10x}  {words}")
+            writeln!(f, "{bits:>7}  {name:<width$}  {value:>#10x}  {words}")
         })
     }
 }

@@ -86,13 +86,26 @@ impl fmt::Display for Cause<'_> {
         match (report.kind, report.signal) {
             (Kind::Death, Some(info)) => {
                 let (signal, code) = (signal_name(info.signal), code_name(info.signal, info.code));
-                write!(f, "task {} ({}) killed by {signal} ({code})", report.task, Printable(&report.name))
+                write!(f, "{} killed by {signal} ({code})", Task(report))
             }
-            (Kind::Death, None) => write!(f, "task {} ({}) died", report.task, Printable(&report.name)),
+            (Kind::Death, None) => write!(f, "{} died", Task(report)),
             (Kind::Warning, _) => f.write_str("kernel warning"),
             _ => f.write_str("kernel panic"),
         }?;
         write!(f, ": {}", Printable(&report.cause))
+    }
+}
+
+/// The task, with its name if it has one.
+struct Task<'a>(&'a Report);
+
+impl fmt::Display for Task<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.0.task)?;
+        match self.0.name.as_str() {
+            "" => Ok(()),
+            name => write!(f, " ({})", Printable(name)),
+        }
     }
 }
 
@@ -133,13 +146,13 @@ fn what(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  SP           {}", report.sp)?;
     }
     writeln!(f, "  PSTATE       {}: {}", report.pstate, Pstate(report.pstate.0))?;
-    write!(f, "  on           CPU {}, task {} ({})", report.cpu, report.task, Printable(&report.name))?;
+    write!(f, "  on           CPU {}, {}", report.cpu, Task(report))?;
     if let Some(irq) = report.irq {
         write!(f, ", handling interrupt {irq}")?;
     }
     writeln!(f, "{}", if report.window { ", with a user-access window open" } else { "" })?;
     if report.repeats > 0 {
-        writeln!(f, "  before       handled {}, and came again", Count(report.repeats.into(), "time"))?;
+        writeln!(f, "  repeats      handled {}, and came again", Count(report.repeats.into(), "time"))?;
     }
     let Some(slot) = report.slot else { return Ok(()) };
     write!(f, "exception: {slot}")?;

@@ -86,6 +86,14 @@ fn slots_and_kinds_are_strings() {
 }
 
 #[test]
+fn names_of_slots_say_what_they_are() {
+    for slot in Slot::ALL {
+        assert_eq!(slot.from_el1(), slot.name().starts_with("el1"), "{slot}");
+        assert_eq!(slot.has_syndrome(), slot.name().ends_with("sync") || slot.name().ends_with("error"), "{slot}");
+    }
+}
+
+#[test]
 fn names_of_slots_are_the_same_in_records_and_counters() {
     for slot in Slot::ALL {
         assert_eq!(serde_json::to_string(&slot).unwrap(), format!("\"{}\"", slot.name()));
