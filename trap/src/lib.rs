@@ -18,7 +18,10 @@
 //! | [`sysreg`] | names of system registers | [`sysreg::SystemRegister`] |
 //! | [`words`] | the syndrome in one sentence | [`esr::Esr::sentence`] |
 //! | [`signal`] | the signal that a program's fault becomes | [`signal::signal_of`] |
-//! | [`record`] | what the machine tells tools, as JSON | [`record::Kind`] |
+//! | [`record`] | what the machine tells tools, as JSON | [`record::Report`] |
+//! | [`place`] | what an address belongs to | [`place::Place`] |
+//! | [`hint`] | what a report shows that helps to find the mistake: rules | [`hint::hints`] |
+//! | [`report`] | a report for people | [`record::Report::brief`] |
 //!
 //! ```
 //! use trap::esr::{Ec, Esr};
