@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod boot;
+mod bug;
 mod console;
 mod counters;
 mod exception;

@@ -7,7 +7,7 @@ use crate::percpu::this_cpu;
 use crate::process;
 use crate::report;
 use crate::sched::{self, task::Task};
-use crate::{console, counters, fs, irq, power, random, signal};
+use crate::{console, counters, fs, irq, power, random, signal, uaccess};
 use alloc::string::String;
 use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
@@ -215,6 +215,8 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     };
     // SAFETY: as above; used until `console` moves to its final mapping.
     unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), console.clock) };
+    // SAFETY: once, with the early tables, DAIF masked.
+    unsafe { uaccess::init() };
     let arguments = Arguments::parse(console.bootargs);
     console::init_log(arguments.log, arguments.records);
     power::init(arguments.semihosting, console.psci);

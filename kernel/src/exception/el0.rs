@@ -1,5 +1,6 @@
 //! Exceptions from EL0: system calls, interrupts and faults of programs; and the way back.
 
+use super::emulate::emulate;
 use super::{mask_irqs, read_esr, read_far, taken, unmask};
 use crate::mm::user::{Access, Fault, Taken};
 use crate::percpu::{count, this_cpu};
@@ -42,7 +43,15 @@ fn fault(regs: &mut PtRegs, esr: Esr, far: u64) {
         Some(Err(Fault::OutOfMemory)) => return signal::out_of_memory(regs, taken(Slot::El0Sync, esr, far)),
         Some(Err(Fault::Refused(mapping))) => (mapping, 0),
         Some(Err(Fault::Stuck(times))) => (Mapping::Forbids, times),
-        None => (Mapping::None, 0),
+        None => {
+            let pc = regs.pc;
+            let emulated = matches!(esr.ec(), Ec::UNKNOWN | Ec::SYSTEM) && emulate(regs);
+            if emulated && regs.pc != pc {
+                return;
+            }
+            // An instruction that was done but not stepped over would be done for ever.
+            (Mapping::None, emulated.into())
+        }
     };
     signal::fault(regs, report::Taken { repeats, ..taken(Slot::El0Sync, esr, far) }, mapping);
 }
@@ -77,7 +86,11 @@ extern "C" fn el0_error_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El0Error as usize]);
     unmask!(0b1000);
     if super::serror_is_harmless(esr) {
-        log::warn!("SError in a program, nothing was lost: ESR {:#x}", esr.0);
+        report::warning(
+            format_args!("nothing was lost: {}", esr.sentence(None)),
+            regs,
+            taken(Slot::El0Error, esr, far),
+        );
     } else {
         regs.esr = esr.0;
         signal::fault(regs, taken(Slot::El0Error, esr, far), Mapping::None);

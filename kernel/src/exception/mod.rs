@@ -23,12 +23,14 @@
 
 pub mod el0;
 mod el1;
+mod emulate;
 mod stack;
 
 use crate::mm::stacks::THREAD_SHIFT;
 use crate::mm::user::Access;
 use crate::percpu::{PerCpu, count, this_cpu};
 use crate::report::{self, Taken};
+use crate::uaccess::CURRENT_TTBR0;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use trap::esr::Esr;
@@ -37,6 +39,7 @@ use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
 use trap::slot::Slot;
 
 global_asm!(
+    include_str!("../uaccess/window.S"),
     include_str!("vectors.S"),
     include_str!("entry.S"),
     S_FRAME_SIZE = const S_FRAME_SIZE,
@@ -44,10 +47,13 @@ global_asm!(
     S_SP = const offset_of!(PtRegs, sp),
     S_PC = const offset_of!(PtRegs, pc),
     S_SYSCALLNO = const offset_of!(PtRegs, syscallno),
+    S_ACCESS_WINDOW = const offset_of!(PtRegs, access_window),
     S_STACKFRAME = const offset_of!(PtRegs, stackframe),
     NO_SYSCALL = const NO_SYSCALL,
     THREAD_SHIFT = const THREAD_SHIFT,
     CPU_CURRENT = const offset_of!(PerCpu, current),
+    CPU_EMPTY_TTBR0 = const offset_of!(PerCpu, empty_ttbr0),
+    CURRENT_TTBR0 = const CURRENT_TTBR0,
     CPU_OVERFLOW_STACK = const offset_of!(PerCpu, overflow_stack),
     schedule_tail = sym el0::schedule_tail,
     exit_to_user = sym el0::exit_to_user,

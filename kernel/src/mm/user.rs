@@ -57,21 +57,16 @@ pub enum Fault {
 /// How often the same fault is served before it is told to be stuck.
 const MAX_SERVED: u32 = 8;
 
-/// A fault as it was taken: instruction, address, syndrome, and a digest of all registers, so that a loop that goes on
-/// is not taken for one that stands still.
+/// A fault as it was taken: a digest of instruction, address, syndrome and all registers, so that a loop that goes on is not
+/// taken for one that stands still.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Taken {
-    pc: u64,
-    far: u64,
-    esr: Esr,
-    registers: u64,
-}
+pub struct Taken(u64);
 
 impl Taken {
     /// The fault that made a frame.
     pub fn new(regs: &PtRegs, esr: Esr, far: u64) -> Self {
-        let registers = regs.regs.iter().fold(regs.sp, |digest, register| digest.rotate_left(7) ^ register);
-        Taken { pc: regs.pc, far, esr, registers }
+        let values = regs.regs.iter().chain([&regs.sp, &regs.pc, &esr.0, &far]);
+        Taken(values.fold(0, |digest: u64, value| digest.rotate_left(7) ^ value))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::stacks_of;
 use crate::mm::user::AddressSpace;
 use crate::sched::task::Task;
+use crate::uaccess::peek;
 use core::mem::offset_of;
 use core::ptr::with_exposed_provenance;
 use heapless::Vec;
@@ -41,8 +42,7 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
         if !record.is_multiple_of(16) || !stack.contains(&(record + 15)) {
             return;
         }
-        // SAFETY: 16 aligned bytes in a mapped stack.
-        let [next, address] = unsafe { with_exposed_provenance::<[u64; 2]>(record).read_volatile() };
+        let (Some(next), Some(address)) = (peek(record), peek(record + 8)) else { return };
         if let Some(slot) = through {
             let frame = record - offset_of!(PtRegs, stackframe);
             if !stack.contains(&frame) {

@@ -82,18 +82,22 @@ pub fn exception(what: &str, regs: &mut PtRegs, taken: Taken) -> ! {
     // Interrupts leave ESR as it was.
     let sentence = matches!(taken.slot as u8 % 4, SYNC | ERROR).then(|| taken.esr.sentence(Some(taken.far)));
     let (what, colon) = if sentence.is_some() && !what.is_empty() { (what, ": ") } else { (what, "") };
-    let stop = |cause| stop(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed: 0 });
     match sentence {
-        Some(sentence) => stop(format_args!("{what}{colon}{sentence}")),
-        None => stop(format_args!("{what}")),
+        Some(sentence) => stop(format_args!("{what}{colon}{sentence}"), regs, taken),
+        None => stop(format_args!("{what}"), regs, taken),
     }
+}
+
+/// Reports what is wrong, in the words of `cause`, and stops the machine.
+pub fn stop(cause: fmt::Arguments<'_>, regs: &PtRegs, taken: Taken) -> ! {
+    end(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed: 0 })
 }
 
 /// Reports that there was no room for a frame on the interrupted stack, and stops the machine.
 pub fn overflow(regs: &PtRegs, taken: Taken) -> ! {
     let sentence = taken.esr.sentence(Some(taken.far));
     let needed = S_FRAME_SIZE;
-    let stop = |cause| stop(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed });
+    let stop = |cause| end(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed });
     let stacks = stacks_of(sched::reported_task());
     match stacks.into_iter().find_map(|(name, range)| Some((name, overrun(&range, regs.sp, needed)?))) {
         Some((name, by)) => stop(format_args!(
@@ -138,7 +142,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     }
     // EL1h
     regs.pstate |= 0b0101;
-    let stop = |cause| stop(Event { kind: Kind::Panic, cause, regs: &regs, taken: None, signal: None, needed: 0 });
+    let stop = |cause| end(Event { kind: Kind::Panic, cause, regs: &regs, taken: None, signal: None, needed: 0 });
     match (info.location(), FATAL.load(Relaxed)) {
         (Some(at), 0) => stop(format_args!("panic: {}, {}:{}", info.message(), at.file(), at.line())),
         // Its message may be what cannot be written.
@@ -170,7 +174,8 @@ pub fn warning(cause: fmt::Arguments<'_>, regs: &PtRegs, taken: Taken) {
 fn write(event: Event<'_>) {
     let brief =
         event.kind == Kind::Death && sched::current().id != crate::process::INIT && log::max_level() < Level::Debug;
-    let mut report = REPORT.lock();
+    // Locked only if this comes out of another report.
+    let Some(mut report) = REPORT.try_lock() else { return log::warn!("{}", event.cause) };
     gather(&mut report, event);
     if brief {
         log::warn!("{}", report.brief());
@@ -181,7 +186,7 @@ fn write(event: Event<'_>) {
 }
 
 /// Writes a report, and ends the machine.
-fn stop(event: Event<'_>) -> ! {
+fn end(event: Event<'_>) -> ! {
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.
     unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
     let earlier = FATAL.fetch_add(1, Relaxed);
