@@ -68,12 +68,3 @@ fn preempt() {
     check("IRQs masked", irqs_masked().into(), 1);
     check("preemptions", this_cpu().counters.preemptions.load(Relaxed), 1);
 }
-
-/// Lets programs run until the machine ends.
-pub(super) fn idle() -> ! {
-    // SAFETY: interrupts have handlers.
-    unsafe { asm!("msr daifclr, #0xf", options(nostack, preserves_flags)) };
-    loop {
-        aarch64_cpu::asm::wfi();
-    }
-}

@@ -124,26 +124,6 @@ ktest_exit:
     mov     x8, #{NR_EXIT}
     svc     #0
 
-// Sleeps as x0 says, kills all others, waits for them, and ends with code 42.
-    .global ktest_reaper
-ktest_reaper:
-    mov     x1, xzr
-    mov     x8, #{NR_NANOSLEEP}
-    svc     #0
-    mov     x0, #-1
-    mov     x1, #{SIGKILL}
-    mov     x8, #{NR_KILL}
-    svc     #0
-1:  mov     x0, #-1
-    mov     x1, xzr
-    mov     x2, xzr
-    mov     x3, xzr
-    mov     x8, #{NR_WAIT4}
-    svc     #0
-    tbz     x0, #63, 1b
-    mov     x0, #42
-    b       ktest_exit
-
     .global ktest_user_load
 ktest_user_load:
     ldr     x1, [x0]

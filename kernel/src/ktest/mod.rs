@@ -19,7 +19,7 @@ use core::fmt::{self, Write};
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use heapless::String;
-use linux_raw_sys::general::{__NR_exit, __NR_kill, __NR_nanosleep, __NR_wait4, SIGKILL};
+use linux_raw_sys::general::{__NR_exit, __NR_wait4};
 pub use slot::on_brk;
 use trap::pattern;
 use trap::record::{Kind, Ktest, SCHEMA};
@@ -33,10 +33,7 @@ global_asm!(
     include_str!("ktest.S"),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
-    NR_KILL = const __NR_kill,
-    NR_NANOSLEEP = const __NR_nanosleep,
     NR_WAIT4 = const __NR_wait4,
-    SIGKILL = const SIGKILL,
 );
 
 /// A test by its name; when it returns it has passed.

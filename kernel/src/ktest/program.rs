@@ -12,7 +12,6 @@ use core::arch::asm;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::__NR_getpid;
 use trap::frame::PtRegs;
-use trap::pattern;
 
 /// Where the programs' code is.
 pub(super) const CODE: usize = 0x40_0000;
@@ -63,14 +62,12 @@ pub(super) const TESTS: &[Test] = &[
         regs.regs[..2].copy_from_slice(&[LARGE as u64, (LARGE + LARGE_SIZE) as u64]);
         run(space, regs, None, |_| ());
     }),
-    ("el0.random", random),
 ];
 
 unsafe extern "C" {
     static ktest_programs: u8;
     static ktest_programs_end: u8;
     static ktest_parent: u8;
-    static ktest_reaper: u8;
     static ktest_user_load: u8;
     static ktest_user_store: u8;
     static ktest_user_call: u8;
@@ -84,6 +81,8 @@ const MDSCR_MDE: u64 = 1 << 15;
 /// PSTATE.SS, PSTATE.IL.
 const PSTATE_SS: u64 = 1 << 21;
 const PSTATE_IL: u64 = 1 << 20;
+/// PSTATE.D: debug exceptions are masked.
+const PSTATE_D: u64 = 1 << 9;
 /// DBGWCR_EL1: eight bytes, loads and stores, of EL0, enabled.
 const DBGWCR: u64 = 0xff << 5 | 0b11 << 3 | 0b10 << 1 | 1;
 /// DBGBCR_EL1: one instruction, of EL0, enabled.
@@ -131,7 +130,9 @@ pub(super) fn run(space: AddressSpace, regs: PtRegs, first: Option<extern "C" fn
     let mut parent_space = self::space();
     parent_space.set_first_program();
     let to_el0 = ret_from_fork as *const () as usize;
-    let parent = task(parent_space, &entry(&raw const ktest_parent), to_el0);
+    // Whatever debug exceptions are armed are not its own.
+    let regs_of_parent = PtRegs { pstate: PSTATE_D, ..entry(&raw const ktest_parent) };
+    let parent = task(parent_space, &regs_of_parent, to_el0);
     let child = task(space, &regs, first.map_or(to_el0, |first| first as usize));
     child.parent.store(parent.id, Relaxed);
     change(&child);
@@ -211,46 +212,4 @@ fn watchpoint(regs: PtRegs) {
     unsafe { asm!("msr dbgwvr0_el1, {}", "msr dbgwcr0_el1, {}", in(reg) regs.regs[0], in(reg) DBGWCR) };
     debug_control(MDSCR_MDE);
     run(space(), regs, None, |_| ());
-}
-
-/// Programs of random instructions and registers: whatever becomes of them, the first program goes on. The machine's exit
-/// code is its own.
-fn random() {
-    const PROGRAMS: u64 = 24;
-    const RWX: Rights = Rights { read: true, write: true, execute: true };
-    /// Upper bytes of common instructions, to get further than the first of them: moves, arithmetic, loads, stores,
-    /// branches, system instructions and calls.
-    const COMMON: [u8; 16] =
-        [0x91, 0xd2, 0xf2, 0x8b, 0xaa, 0xca, 0xf9, 0xf8, 0xa9, 0x39, 0x54, 0x17, 0xb4, 0xd5, 0x9b, 0x1a];
-    let seed = SEED.load(Relaxed);
-    let to_el0 = ret_from_fork as *const () as usize;
-    let mut parent_space = space();
-    parent_space.set_first_program();
-    // 50 ms.
-    parent_space.write(DATA, [0u64, 50_000_000].map(u64::to_le_bytes).as_flattened()).expect("the page is mapped");
-    sched::spawn(task(parent_space, &at_data(entry(&raw const ktest_reaper)), to_el0));
-    for program in 0..PROGRAMS {
-        let mut space = space();
-        space.map(CODE..CODE + PAGE_SIZE, RWX).expect("memory for a test");
-        for block in 0..PAGE_SIZE / 64 {
-            let random = pattern::registers(seed ^ (program << 32 | block as u64));
-            let words = core::array::from_fn::<_, 16, _>(|index| {
-                let word = random[index] as u32;
-                let upper = COMMON[random[index] as usize >> 32 & 15];
-                let word = if random[index] >> 40 & 7 == 0 { word } else { word & 0xff_ffff | u32::from(upper) << 24 };
-                // Few programs would make a system call.
-                if random[index] >> 44 & 31 == 0 { 0xd400_0001 } else { word }
-            });
-            space.write(CODE + block * 64, words.map(u32::to_le_bytes).as_flattened()).expect("the page is mapped");
-        }
-        let mut regs = pattern::registers(!seed ^ program);
-        // Some point at memory, some are small.
-        regs.iter_mut().step_by(3).for_each(|register| *register = DATA as u64 | *register & 0xfff);
-        regs.iter_mut().skip(2).step_by(3).for_each(|register| *register &= 0x1ff);
-        let child = task(space, &PtRegs { regs, ..load() }, to_el0);
-        child.parent.store(crate::process::INIT, Relaxed);
-        sched::spawn(child);
-    }
-    sched::yield_now();
-    super::irq::idle();
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use std::io::Write;
 use std::time::Duration;
-use trap::record::Death;
+use trap::record::Report;
 use xtask::machine::{Config, Input, TIMED_OUT};
 
 /// Programs that check themselves, and the code they end with.
@@ -103,8 +103,9 @@ pub fn trials() -> Vec<Trial> {
             run(&program(&format!("crash {kind}")), |ran| {
                 ran.ended(128 + signal as u8)?;
                 let death = ran.death()?;
-                same("(task, signal, si_code)", (death.task, death.signal, death.code), (1, signal, code))?;
-                ensure!(addr.holds(death), "si_addr is {} at PC {}", death.addr, death.pc);
+                let info = death.signal.context("no signal")?;
+                same("(task, signal, si_code)", (death.task, info.signal, info.code), (1, signal, code))?;
+                ensure!(addr.holds(death), "si_addr is {} at PC {}", info.addr, death.pc);
                 Ok(())
             })
         })
@@ -128,8 +129,8 @@ pub fn trials() -> Vec<Trial> {
 }
 
 impl Addr {
-    fn holds(self, death: &Death) -> bool {
-        let addr = death.addr.0;
+    fn holds(self, death: &Report) -> bool {
+        let addr = death.signal.unwrap().addr.0;
         match self {
             Is(expected) => addr == expected,
             Pc => addr == death.pc.0,
@@ -224,7 +225,7 @@ fn sh(config: Config) -> Result<()> {
     run(&Config { input: Input::Dialogue(dialogue.into()), ..config }, |ran| {
         ran.ended(7)?;
         let death = ran.death()?;
-        same("signal", (death.signal, death.task > 1), (SIGSEGV, true))?;
+        same("signal", (death.signal.context("no signal")?.signal, death.task > 1), (SIGSEGV, true))?;
         ensure!(ran.outcome.console.replace('\r', "").contains("\ntyped\n"), "echo was not run as typed");
         Ok(())
     })
