@@ -47,7 +47,8 @@ fn system(word: u32) -> Option<String> {
         return None;
     }
     let field = |lo: u32, bits: u32| (word >> lo & ((1 << bits) - 1)) as u8;
-    let (op0, op1, crn, crm, op2, rt) = (field(19, 2), field(16, 3), field(12, 4), field(8, 4), field(5, 3), field(0, 5));
+    let (op0, op1, crn, crm, op2, rt) =
+        (field(19, 2), field(16, 3), field(12, 4), field(8, 4), field(5, 3), field(0, 5));
     let general = if rt == 31 { "xzr".to_string() } else { format!("x{rt}") };
     let register = SystemRegister { op0, op1, crn, crm, op2 };
     let read = field(21, 1) == 1;
