@@ -14,7 +14,7 @@ use heapless::Deque;
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
 use trap::record::Hex;
-use trap::signal::{Mapping, SigInfo, code_name, signal_name, signal_of, untagged};
+use trap::signal::{Mapping, SigInfo, signal_of, untagged};
 
 /// Highest signal number.
 pub const MAX_SIGNAL: u32 = 64;
@@ -136,15 +136,7 @@ fn die(regs: &PtRegs, info: SigInfo, taken: Option<Taken>, cause: fmt::Arguments
     // There is room now.
     let _ = deaths.push_back((task.id, info));
     drop(deaths);
-    // Not locked while the report looks for it, too.
-    let name = task.name.lock().clone();
-    let death = format_args!(
-        "task {} ({name}) killed by {} ({}): {cause}",
-        task.id,
-        signal_name(info.signal),
-        code_name(info.signal, info.code)
-    );
-    report::death(death, regs, info, taken);
+    report::death(cause, regs, info, taken);
     process::exit(Exit::Signal(info.signal));
 }
 

@@ -20,6 +20,21 @@
 //! | `el0_irq`, `el1h_irq` | on | on | off | on |
 //! | `el1h_sync` | as interrupted, off after a debug exception | as interrupted | as interrupted | as interrupted |
 //! | `el0_error`, `el1h_error` | on | off | off | off |
+//!
+//! # Memory of programs
+//!
+//! In the kernel, user addresses fault. A CPU with FEAT_PAN sees to that by PSTATE.PAN, which every exception sets; on one without,
+//! `kernel_entry_el0` puts an empty table into TTBR0 and `kernel_exit 0` the task's. A copy of user memory ([`uaccess`](crate::uaccess))
+//! opens a window for itself; an exception in the middle of it finds the window open, notes that in its frame, closes it, and opens
+//! it again when it returns. So no interrupt handler, and no other task that is switched to there, has a program's memory at hand.
+//!
+//! A fault at a user address may be none: memory that is touched for the first time, a stack that grows, a page to be copied
+//! after a `fork`. Those are served, by the same code for the program and for a copy, before there is talk of a signal or a fixup.
+//!
+//! # Single steps
+//!
+//! MDSCR_EL1.KDE stays 0, so the CPU takes no step, breakpoint or watchpoint exception from EL1, whatever a program has armed; the
+//! step that is due is in SPSR.SS, and so is saved and restored with the frame.
 
 pub mod el0;
 mod el1;

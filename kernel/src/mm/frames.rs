@@ -70,6 +70,9 @@ impl Drop for Frame {
     }
 }
 
+/// How often a frame can be shared: each time by one more program.
+pub const MAX_SHARES: usize = u8::MAX as usize;
+
 struct Frames {
     /// Head of the list of frames given back, each holding the address of the next; [`END`] ends it.
     freed: u64,
@@ -81,13 +84,11 @@ struct Frames {
     owners: Vec<Owners, 32>,
 }
 
-/// Counts of other owners, for the frames from `base` on. At most one task a kernel stack shares a frame, so a byte holds them.
+/// Counts of other owners, for the frames from `base` on. At most [`MAX_SHARES`].
 struct Owners {
     base: u64,
     counts: &'static mut [u8],
 }
-
-const _: () = assert!(super::stacks::MAX_STACKS <= 256);
 
 impl Frames {
     fn other_owners(&mut self, address: u64) -> &mut u8 {

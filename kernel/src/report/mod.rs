@@ -10,13 +10,13 @@ mod place;
 
 use crate::console;
 use crate::irq;
-use crate::kprintln;
 use crate::mm::stacks::THREAD_SIZE;
 use crate::mm::user::AddressSpace;
 use crate::percpu::this_cpu;
 use crate::power::{self, PANIC_EXIT_CODE};
 use crate::sched::{self, task::Task};
 use crate::sync::IrqLock;
+use crate::{kprint, kprintln};
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::ops::Range;
@@ -24,7 +24,7 @@ use core::panic::PanicInfo;
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use heapless::String;
-use log::Level;
+use log::{Level, log_enabled};
 use trap::esr::Esr;
 use trap::frame::{PtRegs, S_FRAME_SIZE};
 use trap::hint::hints;
@@ -177,10 +177,10 @@ fn write(event: Event<'_>) {
     // Locked only if this comes out of another report.
     let Some(mut report) = REPORT.try_lock() else { return log::warn!("{}", event.cause) };
     gather(&mut report, event);
-    if brief {
-        log::warn!("{}", report.brief());
-    } else {
-        log::warn!("{}", *report);
+    match log_enabled!(Level::Warn) {
+        true if brief => kprint!("{}", report.brief()),
+        true => kprint!("{}", *report),
+        false => {}
     }
     console::record(&*report);
 }
@@ -199,7 +199,7 @@ fn end(event: Event<'_>) -> ! {
         let mut report = REPORT.lock();
         if earlier == 0 {
             gather(&mut report, event);
-            kprintln!("\n{}", *report);
+            kprint!("\n{}", *report);
         } else {
             // What was to be told of the first has failed.
             *report = Report::EMPTY;
