@@ -103,21 +103,6 @@ ktest_illegal_pc:
     .global ktest_programs
 ktest_programs:
 
-// Waits for its child and ends as that did: with its code, or 128 and its signal.
-    .global ktest_parent
-ktest_parent:
-    mov     x0, #-1
-    sub     x1, sp, #16
-    mov     x2, xzr
-    mov     x3, xzr
-    mov     x8, #{NR_WAIT4}
-    svc     #0
-    ldur    w1, [sp, #-16]
-    lsr     w0, w1, #8
-    ands    w1, w1, #0x7f
-    b.eq    ktest_exit
-    orr     w0, w1, #0x80
-
 // Ends with x0.
     .global ktest_exit
 ktest_exit:

@@ -19,7 +19,7 @@ use core::fmt::{self, Write};
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use heapless::String;
-use linux_raw_sys::general::{__NR_exit, __NR_wait4};
+use linux_raw_sys::general::__NR_exit;
 pub use slot::on_brk;
 use trap::pattern;
 use trap::record::{Kind, Ktest, SCHEMA};
@@ -33,7 +33,6 @@ global_asm!(
     include_str!("ktest.S"),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
-    NR_WAIT4 = const __NR_wait4,
 );
 
 /// A test by its name; when it returns it has passed.

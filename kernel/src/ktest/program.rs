@@ -6,7 +6,9 @@
 use super::{SEED, Test, verdict};
 use crate::mm::user::{AddressSpace, Rights};
 use crate::mm::{PAGE_SIZE, phys_to_virt};
-use crate::sched::{self, task::Task};
+use crate::process::{self, Waited};
+use crate::sched;
+use crate::sched::task::{Exit, Task};
 use alloc::sync::Arc;
 use core::arch::asm;
 use core::sync::atomic::Ordering::Relaxed;
@@ -67,7 +69,7 @@ pub(super) const TESTS: &[Test] = &[
 unsafe extern "C" {
     static ktest_programs: u8;
     static ktest_programs_end: u8;
-    static ktest_parent: u8;
+    static ktest_exit: u8;
     static ktest_user_load: u8;
     static ktest_user_store: u8;
     static ktest_user_call: u8;
@@ -81,8 +83,6 @@ const MDSCR_MDE: u64 = 1 << 15;
 /// PSTATE.SS, PSTATE.IL.
 const PSTATE_SS: u64 = 1 << 21;
 const PSTATE_IL: u64 = 1 << 20;
-/// PSTATE.D: debug exceptions are masked.
-const PSTATE_D: u64 = 1 << 9;
 /// DBGWCR_EL1: eight bytes, loads and stores, of EL0, enabled.
 const DBGWCR: u64 = 0xff << 5 | 0b11 << 3 | 0b10 << 1 | 1;
 /// DBGBCR_EL1: one instruction, of EL0, enabled.
@@ -124,15 +124,13 @@ fn task(space: AddressSpace, regs: &PtRegs, first_pc: usize) -> Arc<Task> {
     Task::new(id, "ktest", first_pc, regs, Some(space)).expect("memory for a test")
 }
 
-/// Runs a program, the child of [`ktest_parent`]; its task's first code is `first`, or what a forked task's is. `change` may
-/// make its task other than it should be.
+/// Runs a program, the child of [`parent`]; its task's first code is `first`, or what a forked task's is. `change` may make its
+/// task other than it should be.
 pub(super) fn run(space: AddressSpace, regs: PtRegs, first: Option<extern "C" fn() -> !>, change: impl FnOnce(&Task)) {
     let mut parent_space = self::space();
     parent_space.set_first_program();
+    let parent = task(parent_space, &entry(&raw const ktest_exit), parent as *const () as usize);
     let to_el0 = ret_from_fork as *const () as usize;
-    // Whatever debug exceptions are armed are not its own.
-    let regs_of_parent = PtRegs { pstate: PSTATE_D, ..entry(&raw const ktest_parent) };
-    let parent = task(parent_space, &regs_of_parent, to_el0);
     let child = task(space, &regs, first.map_or(to_el0, |first| first as usize));
     child.parent.store(parent.id, Relaxed);
     change(&child);
@@ -140,6 +138,24 @@ pub(super) fn run(space: AddressSpace, regs: PtRegs, first: Option<extern "C" fn
     sched::spawn(child);
     sched::yield_now();
     unreachable!("the machine ends with the parent");
+}
+
+/// The first code of the first program's task: waits for its child, and goes to EL0 with what the shell would say of it.
+extern "C" fn parent() -> ! {
+    sched::finish_switch();
+    let Waited::Ended(_, exit) = process::wait_for_child(None, |_| false) else { unreachable!("it has a child") };
+    // What was armed was not for it.
+    debug_control(0);
+    let frame =
+        core::ptr::with_exposed_provenance_mut::<PtRegs>(sched::current().stack.range().end - size_of::<PtRegs>());
+    // SAFETY: the frame of this task, which ret_from_fork returns to EL0 with; nothing of this function is used again.
+    unsafe {
+        (*frame).regs[0] = match exit {
+            Exit::Code(code) => code.into(),
+            Exit::Signal(signal) => 128 + u64::from(signal),
+        };
+        asm!("mov sp, {}", "b {}", in(reg) frame, sym ret_from_fork, options(noreturn))
+    }
 }
 
 /// Runs `work` in a task that has a program's memory, and ends the test.

@@ -108,9 +108,11 @@ enum Addr {
 }
 use Addr::{Far, Pc};
 
-/// Of a program that an in-kernel test has armed: where it begins and how many instructions on it is, signal, code, address,
-/// class.
-const PROGRAMS: &[(&str, &str, i64, [&str; 2], Addr, Ec)] = &[
+/// In-kernel test, where its program begins and how many instructions on it is, signal and code, address, class.
+type Armed = (&'static str, &'static str, i64, [&'static str; 2], Addr, Ec);
+
+/// Of a program that an in-kernel test has armed.
+const PROGRAMS: &[Armed] = &[
     ("el0.step", "ktest_user_load", 1, ["SIGTRAP", "TRAP_TRACE"], Pc, Ec::STEP_LOWER),
     ("el0.step.syscall", "ktest_user_call", 1, ["SIGTRAP", "TRAP_TRACE"], Pc, Ec::STEP_LOWER),
     ("el0.watchpoint.read", "ktest_user_load", 0, ["SIGTRAP", "TRAP_HWBKPT"], Far(DATA), Ec::WATCHPOINT_LOWER),
@@ -219,12 +221,12 @@ pub fn trials() -> Vec<Trial> {
             };
             add(&format!("{name}.{cpu}"), Box::new(test));
         }
-        let esr = esr(Ec::INSTRUCTION_ABORT_CURRENT, PERMISSION | 3);
+        let esr = esr(Ec::INSTRUCTION_ABORT_CURRENT, status);
         let test = move || {
             on(config("jump.user"), |ran, names| {
                 let panic = ran.panic()?;
                 ensure!(panic.cause.starts_with("the kernel executed user memory"));
-                kernel_in_task(panic, names, Target(Some(0x9280_0000)), esr, CODE_PLACE)
+                kernel_in_task(panic, names, Target(Some(0xd280_0ba8)), esr, CODE_PLACE)
             })
         };
         add(&format!("jump.user.{cpu}"), Box::new(test));
@@ -280,8 +282,8 @@ fn exception(panic: &Report, names: &Names, at: At, esr: u64, place: Option<Plac
     };
     same("instruction", panic.instruction, word.map(|word| Hex(word.into())))?;
     let illegal = if Esr(esr).ec() == Ec::ILLEGAL_STATE { 1 << 20 } else { 0 };
-    // Without the flags, and without PAN, which not every CPU has.
-    same("PSTATE", panic.pstate.0 & !(0xf << 28 | 1 << 22 | 1 << 12) | 0x3c0, ktest::EL1H | illegal)?;
+    // Without the flags, and what not every CPU has: PAN, SSBS, BTYPE.
+    same("PSTATE", panic.pstate.0 & !(0xf << 28 | 1 << 22 | 1 << 12 | 0b11 << 10) | 0x3c0, ktest::EL1H | illegal)?;
     same("(signal, window, repeats)", (panic.signal, panic.window, panic.repeats), (None, false, 0))?;
     same("interrupt not ended", panic.not_ended, None)
 }
@@ -353,7 +355,7 @@ fn in_interrupt() -> Result<()> {
         same("interrupt", panic.irq, Some(5))?;
         leads_through(panic, names, OUT_OF_INTERRUPT)?;
         let interrupted = interrupted(panic, Slot::El1hIrq)?;
-        ensure!(names.holds(interrupted, "raise"), "it interrupted {:?}", names.at(interrupted));
+        ensure!(names.holds(interrupted, "in_interrupt"), "it interrupted {:?}", names.at(interrupted));
         Ok(())
     })
 }
@@ -410,7 +412,7 @@ fn report_faults() -> Result<()> {
         let panic = second(ran)?;
         same("slot", panic.slot, Some(Slot::El1hSync))?;
         same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1))?;
-        same("fault address, page", panic.fault_address().map(|far| far >> 12), Some(0xf_ffff_f000_0000))?;
+        same("fault address, page", panic.fault_address().map(|far| far >> 12), Some(0xf_ffff_ff00_0000))?;
         ensure!(names.holds(panic.pc.0, "gather"), "PC is in {:?}", names.at(panic.pc.0));
         Ok(())
     })
