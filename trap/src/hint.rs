@@ -328,7 +328,7 @@ impl fmt::Display for Words<'_> {
             }
             Hint::NotAdvanced => "ELR was not advanced after an emulated instruction: this fault repeats",
             Hint::ServedInVain => {
-                "the page fault was served and came again: the entry that was written does not allow it, or the TLB is stale"
+                "the fault was served and came again: the entry written does not allow the access, or the TLB is stale"
             }
             Hint::NotEnded(irq) => return write!(f, "interrupt {irq} was acknowledged but never ended"),
             Hint::Text(value) => {
@@ -476,7 +476,7 @@ mod tests {
     fn the_longest_recursion_is_told() {
         let mut report = with_register(&exception(Ec::DATA_ABORT_CURRENT, TRANSLATION), 31, SP, Some(GUARD));
         let mut calls = |address, times| (0..times).all(|_| report.push_step(address, Reached::Call));
-        assert!(calls(4, ROUNDS_MIN - 1) && calls(8, 212) && calls(12, 20) && calls(16, 1));
+        assert!(calls(4, ROUNDS_MIN - 1) && calls(12, 20) && calls(8, 212) && calls(16, 1));
         fires(&report, Hint::Overflow(Some(Recursion { address: Hex(8), cycle: 1, frames: 212 })));
         report.chain.truncate(1);
         fires(&report, Hint::Overflow(None));
@@ -633,6 +633,8 @@ mod tests {
         let killed = |signal| Some(SigInfo { signal, code: 0x80, addr: Hex(0) });
         silent(&Report { signal: killed(SIGKILL), ..report.clone() });
         fires(&Report { signal: killed(11), ..report.clone() }, Hint::MapAllows);
+        assert_eq!(hints(&Report { repeats: 1, ..report.clone() }), [Hint::ServedInVain]);
+        assert_eq!(hints(&Report { place: user(true, false, false), ..report.clone() }), [Hint::NotWritable]);
         silent(&Report { esr: Hex(report.esr.0 | MAINTENANCE), ..report });
     }
 

@@ -297,8 +297,10 @@ fn a_recursion_is_folded_and_what_is_outside_of_it_fits() {
 
 #[test]
 fn exceptions_are_not_folded() {
-    let (report, pushed) = push_all(&[(8, IRQ); CHAIN_DEPTH + 1]);
-    assert_eq!((report.chain.len(), pushed), (CHAIN_DEPTH, CHAIN_DEPTH));
+    for steps in [[(8, IRQ), (8, IRQ)], [(8, IRQ), (8, Reached::Call)]] {
+        let (report, pushed) = push_all(&[steps; CHAIN_DEPTH].concat());
+        assert_eq!((report.chain.len(), pushed), (CHAIN_DEPTH, CHAIN_DEPTH));
+    }
 }
 
 proptest! {
