@@ -200,7 +200,7 @@ fn a_place_in_words() {
     let user = |area, read, write, execute| Place::User { area, read, write, execute };
     for (place, address, words) in [
         (Place::Null, 0, "a null pointer"),
-        (Place::Null, 1, "1 byte behind a null pointer"),
+        (Place::Null, 1, "1 byte from a null pointer"),
         (
             user(Area::Image, true, false, true),
             0x40_0844,
