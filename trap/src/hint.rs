@@ -9,6 +9,7 @@ use crate::fault::FaultStatus;
 use crate::place::{Code, Count, KernelStack, Place, Printable, Program, StackKind, is_kernel_half};
 use crate::record::{Hex, Report, Step};
 use crate::report::Register;
+use crate::slot::Slot;
 use core::fmt;
 use heapless::Vec;
 use linux_raw_sys::general::SIGKILL;
@@ -50,6 +51,8 @@ pub enum Hint {
     NoAccess,
     /// The program's map allows the access, but the CPU did not.
     MapAllows,
+    /// The undefined instruction is one that only EL1 and above have.
+    Privileged,
     /// The undefined instruction is 0 or all ones.
     NoCode,
     /// The access is one that must be aligned whatever the memory: exclusive, ordered or atomic.
@@ -74,7 +77,7 @@ pub struct Recursion {
 }
 
 /// The most telling first.
-const RULES: [fn(&Report) -> Option<Hint>; 15] = [
+const RULES: [fn(&Report) -> Option<Hint>; 16] = [
     overflow,
     repeated,
     not_ended,
@@ -86,6 +89,7 @@ const RULES: [fn(&Report) -> Option<Hint>; 15] = [
     rights,
     map_allows,
     no_code,
+    privileged,
     unaligned_exclusive,
     kernel_float,
     asynchronous,
@@ -97,8 +101,8 @@ pub fn hints(report: &Report) -> Vec<Hint, 3> {
     RULES.iter().filter_map(|rule| rule(report)).take(3).collect()
 }
 
-/// SP less than this from an address: a push, or a function's locals, may have reached it.
-const NEAR_SP: u64 = 4096;
+/// An access less than this many bytes from where a register points may well have been made through it.
+const NEAR: u64 = 4096;
 
 /// Fewer rounds are no recursion to speak of.
 const ROUNDS_MIN: u32 = 4;
@@ -117,7 +121,7 @@ fn overflow(report: &Report) -> Option<Hint> {
 /// The guard that SP is in, or that the access, or the frame of the exception, went to from just above it.
 fn guard(report: &Report) -> Option<Place> {
     let is_guard = |place: &Place| matches!(place, Place::Guard { .. } | Place::UserGuard { .. });
-    let near = report.fault_address().is_some_and(|address| address.abs_diff(report.sp.0) < NEAR_SP);
+    let near = report.fault_address().is_some_and(|address| address.abs_diff(report.sp.0) < NEAR);
     let overrun = report.stacks.iter().find(|stack| stack.overrun > 0).map(|stack| Place::Guard {
         stack: stack.name,
         task: (stack.name == StackKind::Task).then_some(report.task),
@@ -179,7 +183,7 @@ fn base(report: &Report) -> Option<u8> {
 
 fn text(report: &Report) -> Option<Hint> {
     let address = report.fault_address()?;
-    let base = base(report).map(|register| report.register(register)).filter(|base| address.abs_diff(*base) < 4096);
+    let base = base(report).map(|register| report.register(register)).filter(|base| address.abs_diff(*base) < NEAR);
     let pointers = [faulting_pc(report), base, Some(address)];
     let readable = |value: &u64| value.to_le_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
     pointers.into_iter().flatten().find(readable).map(|value| Hint::Text(Hex(value)))
@@ -191,7 +195,8 @@ fn bad_base(report: &Report) -> Option<Hint> {
     let bad = match report.place? {
         // What is not above it is as near to null.
         Place::Null => base <= address,
-        Place::NonCanonical => address.abs_diff(base) < 4096,
+        _ if base == 0 => address.cast_signed().unsigned_abs() < NEAR,
+        Place::NonCanonical => address.abs_diff(base) < NEAR,
         _ => false,
     };
     bad.then_some(Hint::BadBase(register))
@@ -268,6 +273,17 @@ fn no_code(report: &Report) -> Option<Hint> {
     (report.syndrome()?.ec() == Ec::UNKNOWN && matches!(report.a64()?, 0 | u32::MAX)).then_some(Hint::NoCode)
 }
 
+fn privileged(report: &Report) -> Option<Hint> {
+    let word = report.a64().filter(|_| report.slot == Some(Slot::El0Sync))?;
+    // Arm ARM, "Branches, Exception Generating and System instructions". EL0 has what has op1 = 3, and some of op0 = 0; CRn =
+    // 11 and 15 are the implementation's own.
+    let (op0, op1, crn) = (word >> 19 & 3, word >> 16 & 7, word >> 12 & 0xf);
+    let system = word & 0xffc0_0000 == 0xd500_0000 && op0 != 0 && op1 != 3 && !matches!(crn, 11 | 15);
+    let call = matches!(word & 0xffe0_001f, 0xd400_0002 | 0xd400_0003);
+    let eret = matches!(word, 0xd69f_03e0 | 0xd69f_0bff | 0xd69f_0fff);
+    (report.syndrome()?.ec() == Ec::UNKNOWN && (system || call || eret)).then_some(Hint::Privileged)
+}
+
 fn unaligned_exclusive(report: &Report) -> Option<Hint> {
     let word = report.a64()?;
     // Exclusive, ordered and compare-and-swap; then the other atomics (Arm ARM, "Loads and Stores").
@@ -328,7 +344,7 @@ impl fmt::Display for Words<'_> {
             }
             Hint::NotAdvanced => "ELR was not advanced after an emulated instruction: this fault repeats",
             Hint::ServedInVain => {
-                "the page fault was served and came again: the entry that was written does not allow it, or the TLB is stale"
+                "the fault was served and came again: the entry written does not allow the access, or the TLB is stale"
             }
             Hint::NotEnded(irq) => return write!(f, "interrupt {irq} was acknowledged but never ended"),
             Hint::Text(value) => {
@@ -342,8 +358,8 @@ impl fmt::Display for Words<'_> {
                 return match (base, address) {
                     (0, 0) => write!(f, "{name} holds 0, a null pointer"),
                     (0, _) => {
-                        let offset = Count(address, "byte");
-                        write!(f, "{name} holds 0, a null pointer; the access was {offset} behind it")
+                        let offset = Count(address.cast_signed().unsigned_abs(), "byte");
+                        write!(f, "{name} holds 0, a null pointer; the access was {offset} from it")
                     }
                     _ => write!(f, "{name} holds {base:#x}, which is no pointer"),
                 };
@@ -365,6 +381,7 @@ impl fmt::Display for Words<'_> {
             Hint::NotExecutable => "the program jumped to memory that is mapped without the right to execute",
             Hint::NoAccess => "the memory is mapped without any right (PROT_NONE)",
             Hint::MapAllows => "the program's map allows this access, but its page tables do not",
+            Hint::Privileged => "the instruction is one for EL1 and above",
             Hint::NoCode if report.a64() == Some(0) => {
                 "the instruction is 0 (udf #0), which is what zeroed memory executes as"
             }
@@ -387,7 +404,6 @@ mod tests {
     use crate::place::Area;
     use crate::record::{Pointer, Reached, Stack};
     use crate::signal::SigInfo;
-    use crate::slot::Slot;
     use std::string::ToString;
 
     const NULL: Option<Place> = Some(Place::Null);
@@ -476,7 +492,7 @@ mod tests {
     fn the_longest_recursion_is_told() {
         let mut report = with_register(&exception(Ec::DATA_ABORT_CURRENT, TRANSLATION), 31, SP, Some(GUARD));
         let mut calls = |address, times| (0..times).all(|_| report.push_step(address, Reached::Call));
-        assert!(calls(4, ROUNDS_MIN - 1) && calls(8, 212) && calls(12, 20) && calls(16, 1));
+        assert!(calls(4, ROUNDS_MIN - 1) && calls(12, 20) && calls(8, 212) && calls(16, 1));
         fires(&report, Hint::Overflow(Some(Recursion { address: Hex(8), cycle: 1, frames: 212 })));
         report.chain.truncate(1);
         fires(&report, Hint::Overflow(None));
@@ -524,10 +540,14 @@ mod tests {
         fires(&with_register(&report, 3, 0x10, None), Hint::BadBase(3));
         silent(&with_register(&report, 3, 0x40_0000, None));
         silent(&Report { instruction: None, ..report.clone() });
-        silent(&Report { place: Some(Place::Unmapped), ..report.clone() });
+        silent(&with_register(&Report { place: Some(Place::Unmapped), ..report.clone() }, 3, 0x10, None));
         silent(&Report { pstate: Hex(0x10), ..report.clone() });
         let words = Hint::BadBase(3).words(&report).to_string();
         assert!(words.contains("x3 holds 0") && words.contains("24 bytes"), "{words}");
+        // Below it, where no null page is.
+        let below = Report { far: Hex(0xffff_ffff_ffff_fff0), place: Some(Place::KernelUnmapped), ..report.clone() };
+        fires(&below, Hint::BadBase(3));
+        assert!(!hints(&with_register(&below, 3, 8, None)).contains(&Hint::BadBase(3)));
         // Through SP.
         let report = Report { instruction: Some(Hex(LOAD | 31 << 5)), ..report };
         silent(&report);
@@ -633,6 +653,8 @@ mod tests {
         let killed = |signal| Some(SigInfo { signal, code: 0x80, addr: Hex(0) });
         silent(&Report { signal: killed(SIGKILL), ..report.clone() });
         fires(&Report { signal: killed(11), ..report.clone() }, Hint::MapAllows);
+        assert_eq!(hints(&Report { repeats: 1, ..report.clone() }), [Hint::ServedInVain]);
+        assert_eq!(hints(&Report { place: user(true, false, false), ..report.clone() }), [Hint::NotWritable]);
         silent(&Report { esr: Hex(report.esr.0 | MAINTENANCE), ..report });
     }
 
@@ -644,6 +666,26 @@ mod tests {
         silent(&undefined(1));
         silent(&exception(Ec::UNKNOWN, 0));
         silent(&Report { instruction: Some(Hex(0)), ..exception(Ec::SVC64, 0) });
+    }
+
+    #[test]
+    fn instructions_of_higher_levels() {
+        let undefined =
+            |word| Report { slot: Some(Slot::El0Sync), instruction: Some(Hex(word)), ..exception(Ec::UNKNOWN, 0) };
+        // mrs x0, sctlr_el1; msr vbar_el1, x0; tlbi vmalle1; hvc; smc; eret; eretaa; eretab
+        for word in
+            [0xd538_1000, 0xd518_c000, 0xd508_871f, 0xd400_0002, 0xd400_0003, 0xd69f_03e0, 0xd69f_0bff, 0xd69f_0fff]
+        {
+            fires(&undefined(word), Hint::Privileged);
+            silent(&Report { slot: Some(Slot::El1hSync), ..undefined(word) });
+            silent(&Report { esr: Hex(0x5600_0000), ..undefined(word) });
+        }
+        // mrs x0, ctr_el0; mrs x0, s3_0_c15_c0_0; cfinv; nop; svc; hlt; ret; add
+        for word in
+            [0xd53b_0020, 0xd538_f000, 0xd500_401f, 0xd503_201f, 0xd400_0001, 0xd440_0000, 0xd65f_03c0, 0x8b03_0000]
+        {
+            silent(&undefined(word));
+        }
     }
 
     #[test]
