@@ -16,13 +16,13 @@ const POISON: &[(u64, &str)] = &[
 /// How far behind a poison value an access still is one through it.
 const NEAR: u64 = 4096;
 
-/// What FAR shows; `esr` is the syndrome, if it is known.
-pub fn words(far: u64, esr: Option<u64>) -> Vec<String> {
+/// What FAR shows, the plainest first; `esr` is the syndrome, if it is known.
+pub fn shows(far: u64, esr: Option<u64>) -> Vec<String> {
     if esr.is_some_and(|esr| !Esr(esr).far_valid()) {
         return vec!["without meaning in this exception".into()];
     }
-    let mut words = vec!["the address of the fault".to_string()];
-    let mut say = |text: String| words.push(text);
+    let mut shows = Vec::new();
+    let mut say = |text: String| shows.push(text);
     match (far >> 48, far) {
         (_, 0) => say("a null pointer".into()),
         (_, 1..NULL_END) => say(format!("in the first page: {far:#x} bytes behind a null pointer")),
@@ -44,7 +44,7 @@ pub fn words(far: u64, esr: Option<u64>) -> Vec<String> {
     if let Some(text) = text(far) {
         say(format!("its bytes, in the order they lie in memory, read as text: {text:?}"));
     }
-    words
+    shows
 }
 
 /// The text in an address that is full of it.
@@ -62,11 +62,6 @@ fn text(address: u64) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// What an address shows beyond that it is one.
-    fn shows(far: u64) -> String {
-        words(far, None)[1..].join("; ")
-    }
 
     #[test]
     fn what_addresses_show() {
@@ -88,9 +83,9 @@ mod tests {
                  its bytes, in the order they lie in memory, read as text: \"password\"",
             ),
         ] {
-            assert_eq!(shows(far), text, "{far:#x}");
+            assert_eq!(shows(far, None).join("; "), text, "{far:#x}");
         }
-        assert_eq!(words(5, Some(0x5600_0000)), ["without meaning in this exception"]);
+        assert_eq!(shows(5, Some(0x5600_0000)), ["without meaning in this exception"]);
         assert_eq!(text(0x6b6b_6b6b_6b6b_6b6b), None);
         assert_eq!(text(0x0000_4141_4242), None);
     }
@@ -98,7 +93,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_address_shows_something(far: u64, esr: Option<u64>) {
-            prop_assert!(!words(far, esr).is_empty());
+            prop_assert!(!shows(far, esr).is_empty());
         }
     }
 }

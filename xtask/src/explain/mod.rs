@@ -9,7 +9,6 @@ pub mod report;
 
 use std::fmt::Write;
 use trap::esr::Esr;
-use trap::fields::Field;
 use trap::pstate::Pstate;
 
 /// A hexadecimal number as reports print it: with or without `0x`, digits perhaps parted by `_`.
@@ -27,29 +26,16 @@ pub fn sentence(esr: u64, far: Option<u64>) -> String {
     Esr(esr).sentence(far).to_string()
 }
 
-/// The exception in one sentence, then the syndrome field by field.
+/// The exception in one sentence, what FAR shows, then the syndrome bit by bit.
 pub fn syndrome(esr: u64, far: Option<u64>) -> String {
     let mut text = format!("ESR {esr:#018x}: {}\n", sentence(esr, far));
-    if let Some(far) = far {
-        let _ = writeln!(text, "FAR {far:#018x}: {}", address::words(far, Some(esr)).join("; "));
+    for (far, shows) in
+        far.into_iter().flat_map(|far| address::shows(far, Some(esr)).into_iter().map(move |s| (far, s)))
+    {
+        let _ = writeln!(text, "FAR {far:#018x}: {shows}");
     }
-    let _ = write!(text, "\n{}", table(esr));
+    let _ = write!(text, "\n{:#}", Esr(esr).table());
     text
-}
-
-/// The syndrome field by field.
-fn table(esr: u64) -> String {
-    let width = Esr(esr).fields().map(|field| field.name.len()).max().unwrap_or(0).max("FIELD".len());
-    let mut text = format!("{:>5}  {:<width$}  {:>10}  MEANING\n", "BITS", "FIELD", "VALUE");
-    for field in Esr(esr).fields() {
-        let _ = writeln!(text, "{:>5}  {:<width$}  {:>#10x}  {}", bits(&field), field.name, field.value, field.words);
-    }
-    text
-}
-
-/// Where a field lies: `31:26`.
-fn bits(field: &Field) -> String {
-    if field.hi == field.lo { field.hi.to_string() } else { format!("{}:{}", field.hi, field.lo) }
 }
 
 /// A saved PSTATE in words.
@@ -75,8 +61,8 @@ mod tests {
     fn every_bit_is_told() {
         let text = syndrome(0x9600_0045, Some(0xdead_0000));
         assert!(text.starts_with("ESR 0x0000000096000045: data abort from EL1"), "{text}");
-        assert!(text.contains("FAR 0x00000000dead0000: the address of the fault; "), "{text}");
-        assert!(text.contains("31:26  EC                 0x25"), "{text}");
+        assert!(text.contains("FAR 0x00000000dead0000: in the lower half"), "{text}");
+        assert!(text.contains("31:26  EC "), "{text}");
         assert!(syndrome(0x5600_0000, Some(1)).contains("without meaning"));
     }
 }

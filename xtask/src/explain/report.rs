@@ -1,13 +1,14 @@
 //! What a report in a log means, in words.
 
 use super::log::{Found, Seen};
-use super::{address, bits, sentence, table};
+use super::{address, sentence};
 use crate::console::{Filter, Piece, Token};
 use crate::disassembly::{base_register, disassemble};
 use crate::symbols::{Symbols, instruction};
 use serde::Serialize;
 use std::fmt;
 use trap::esr::Esr;
+use trap::fields::Field;
 use trap::pstate::Pstate;
 use trap::record::{Hex, Report, SCHEMA};
 
@@ -46,7 +47,7 @@ pub struct Explanation {
     /// Its class, as [`trap::esr::Ec::name`].
     pub class: Option<&'static str>,
     /// Its fields.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FieldWords>,
     /// Fault address.
     pub far: Option<Hex>,
     /// What it shows by itself.
@@ -63,11 +64,13 @@ pub struct Explanation {
 
 /// A field of the syndrome.
 #[derive(Clone, Debug, Serialize)]
-pub struct Field {
-    /// Where it lies: `31:26`.
-    pub bits: String,
+pub struct FieldWords {
     /// Its name in the Arm ARM.
     pub name: &'static str,
+    /// Its uppermost bit, 63 to 0.
+    pub hi: u8,
+    /// Its lowest bit.
+    pub lo: u8,
     /// Its value.
     pub value: u64,
     /// What that means.
@@ -180,15 +183,16 @@ impl Explanation {
             level: seen.level,
             class: seen.esr.map(|esr| Esr(esr).ec().name()),
             fields: fields
-                .map(|field| Field {
-                    bits: bits(&field),
-                    name: field.name,
-                    value: field.value,
-                    words: field.words.to_string(),
+                .map(|Field { name, hi, lo, value, words }| FieldWords {
+                    name,
+                    hi,
+                    lo,
+                    value,
+                    words: words.to_string(),
                 })
                 .collect(),
             far: seen.far.map(Hex),
-            far_shows: seen.far.map(|far| address::words(far, seen.esr)).unwrap_or_default(),
+            far_shows: seen.far.map(|far| address::shows(far, seen.esr)).unwrap_or_default(),
             sp: seen.sp.map(Hex),
             pstate: seen.pstate.map(Hex),
             pstate_words: seen.pstate.map(|pstate| Pstate(pstate).to_string()),
@@ -247,7 +251,9 @@ impl fmt::Display for Explanation {
         row("at", place(self.pc, &self.at))?;
         row("instruction", self.instruction.map(|word| instruction(word.0 as u32)))?;
         row("LR", place(self.lr, &self.caller))?;
-        row("FAR", words(self.far, &Some(self.far_shows.join("; "))))?;
+        for (at, shows) in self.far_shows.iter().enumerate() {
+            row(if at == 0 { "FAR" } else { "" }, words(self.far, &Some(shows.clone())))?;
+        }
         row("SP", self.sp.map(|sp| sp.to_string()))?;
         row("PSTATE", words(self.pstate, &self.pstate_words))?;
         for near in &self.registers {
@@ -258,7 +264,7 @@ impl fmt::Display for Explanation {
             "of ESR_EL",
             level.map(|level| format!("{level}: what is called EL1 below is EL{level}, and EL0 any lower level")),
         )?;
-        self.esr.map_or(Ok(()), |esr| write!(f, "\nESR {esr}\n{}", table(esr.0)))
+        self.esr.map_or(Ok(()), |esr| write!(f, "ESR {esr}\n{}", Esr(esr.0).table()))
     }
 }
 
@@ -302,7 +308,7 @@ mod tests {
             "  at           unlink+0x1c/0x40 [lab]",
             "  instruction  f9000422 str x2, [x1, #0x8]",
             "  register     x1 0xdead000000000100: the base of the access, 0x8 bytes below the fault address",
-            "31:26  EC ",
+            "  31:26  EC ",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
