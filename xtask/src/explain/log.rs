@@ -77,6 +77,8 @@ const OPENING: &[(&str, &str)] = &[
     ("kernel BUG at ", ""),
     ("WARNING: CPU: ", ""),
     ("Bad mode in ", ""),
+    ("Unhandled fault: ", ""),
+    (": undefined instruction: pc=", ""),
     (": unhandled ", " at 0x"),
     (": unhandled ", "ESR"),
     ("\"Synchronous Abort\" handler", ""),
@@ -84,6 +86,8 @@ const OPENING: &[(&str, &str)] = &[
     ("kernel panic: ", ""),
     ("kernel warning: ", ""),
     ("task ", " killed by SIG"),
+    ("Taking exception ", "] on CPU "),
+    ("HYP panic:", ""),
     ("KERNEL DATA ABORT", ""),
     ("KERNEL PREFETCH ABORT", ""),
 ];
@@ -103,6 +107,7 @@ const PHRASES: &[(&str, &str, Register)] = &[
     ("", "fault address", Register::Far),
     ("", "faulting address", Register::Far),
     ("fault on ", " with status ", Register::Esr),
+    ("unhandled fault: ", " (0x", Register::Esr),
     ("bad mode in", " code ", Register::Esr),
     ("serror", " code ", Register::Esr),
     ("", "faulting instruction:", Register::Pc),
@@ -134,6 +139,8 @@ struct Reader {
     last: usize,
     /// Whether registers came behind the syndrome.
     state_after_esr: bool,
+    /// Whether QEMU's log tells of an interrupt, which leaves the syndrome of the exception before it.
+    interrupt: bool,
 }
 
 impl Reader {
@@ -163,6 +170,13 @@ impl Reader {
         if let Some(report) = record(line) {
             self.close();
             self.found.push((self.number, Found::Record(Box::new(report))));
+            return;
+        }
+        if line.starts_with("Taking exception ") {
+            self.interrupt = line.contains("IRQ]") || line.contains("FIQ]");
+        }
+        let told_by_qemu = line.starts_with("...");
+        if self.interrupt && told_by_qemu || line.starts_with("...to EL") || line.starts_with("Exception return from") {
             return;
         }
         self.headline(line);
@@ -228,6 +242,9 @@ impl Reader {
             if line.contains("(reloc)") {
                 continue;
             }
+            // QEMU tells the class before the whole: `ESR 0x25/0x96000045`.
+            let whole = rest.split_once('/').filter(|(class, _)| class.len() <= 5 && register == Register::Esr);
+            let rest = whole.map_or(rest, |(_, whole)| whole);
             if let Some(number) = Number::parse(rest).filter(|number| number.fits(register, word, level)) {
                 self.put(register, number.value);
                 if register == Register::Esr {
@@ -327,7 +344,7 @@ fn named(word: &str) -> Option<(Register, Option<u8>)> {
         "elr" | "pc" | "faultip" => Register::Pc,
         "lr" => Register::General(30),
         "sp" => Register::Sp,
-        "spsr" | "pstate" => Register::Pstate,
+        "spsr" | "pstate" | "cpsr" | "ps" => Register::Pstate,
         _ => Register::General(name.strip_prefix('x')?.parse().ok().filter(|number| *number <= 30)?),
     };
     Some((register, level))
@@ -493,6 +510,9 @@ Code: aa0303e2 97ffffd1 d4210000 (d4210000)");
 
         let serror = one("SError Interrupt on CPU2, code 0x00000000be000011 -- SError\npc : cpu_do_idle+0x8/0xc");
         assert_eq!((serror.esr, serror.pc), (Some(0xbe00_0011), None));
+        let external = "Unhandled fault: synchronous external abort (0x96000010) at 0xffff8000100d5004\npc : f+0x1/0x2";
+        let external = one(external);
+        assert_eq!((external.esr, external.far), (Some(0x9600_0010), Some(0xffff_8000_100d_5004)));
         let bad = one("Bad mode in Synchronous Abort handler detected on CPU0, code 0x8600000f -- IABT (current EL)");
         assert_eq!(bad.esr, Some(0x8600_000f));
     }
@@ -593,6 +613,26 @@ Code: aa0303e2 97ffffd1 d4210000 (d4210000)");
                 None,
                 None,
             ),
+            // XNU.
+            (
+                "panic(cpu 0 caller 0xfffffff007b1a2c4): Kernel data abort. at pc 0xfffffff007a11234, lr 0xfffffff007a11200\n\
+                 \t  x0: 0x0000000000000000 x1:  0xfffffff007500000\n\t  fp: 0xffffffe00022b9a0 lr:  0xfffffff007a11200 \
+                 sp:  0xffffffe00022b990 pc:  0xfffffff007a11234 cpsr: 0x60400204 esr: 0x96000006 far: 0x0000000000000018",
+                0x9600_0006,
+                Some(0x18),
+                Some(0xffff_fff0_07a1_1234),
+                Some(0x6040_0204),
+                Some(0xffff_fff0_0750_0000),
+            ),
+            // KVM's.
+            (
+                "HYP panic:\nPS:600003c9 PC:ffff800008e21234 ESR:96000004\nFAR:0000000000000010 HPFAR:0000000000000099 PAR:5",
+                0x9600_0004,
+                Some(0x10),
+                Some(0xffff_8000_08e2_1234),
+                Some(0x6000_03c9),
+                None,
+            ),
             // JSON of whoever.
             (
                 r#"{"esr":"0x96000045","far":"0x10","pc":"0xffffffc080001234","regs":{"x1":"0x5"}}"#,
@@ -639,6 +679,26 @@ task 101 (crash) killed by SIGSEGV (SEGV_MAPERR): data abort from EL0: translati
         assert_eq!((*line, death.esr, death.far, death.pc), (12, None, Some(0), Some(0x40_0844)));
         assert!(death.says.as_deref().is_some_and(|says| says.starts_with("task 101 (crash) killed by SIGSEGV")));
         assert_eq!(reports.len(), 2);
+    }
+
+    #[test]
+    fn what_qemu_itself_logs() {
+        let log = "\
+Taking exception 5 [IRQ] on CPU 0
+...from EL1 to EL1
+...with ESR 0x24/0x92000006
+...with ELR 0xffffffc080011be8
+...to EL1 PC 0xffffffc080040280 PSTATE 0x3c5
+Exception return from AArch64 EL1 to AArch64 EL0 PC 0x400a84
+Taking exception 4 [Data Abort] on CPU 0
+...from EL0 to EL1
+...with ESR 0x24/0x92000006
+...with FAR 0x18
+...with ELR 0x400858
+...to EL1 PC 0xffffffc080040400 PSTATE 0x3c5
+";
+        assert_eq!(numbers(log), [(7, [Some(0x9200_0006), Some(0x18), Some(0x40_0858)])]);
+        assert_eq!(numbers(&log.repeat(2)).len(), 2);
     }
 
     #[test]

@@ -102,7 +102,9 @@ pub fn explain<E>(
         let json = |value: serde_json::Result<String>| value.unwrap_or_default() + "\n";
         out(match (found, how) {
             (Found::Record(report), Form::Json) => json(serde_json::to_string(&report)),
-            (Found::Record(report), Form::Brief) => format!("line {line}: {}\n", report.cause),
+            (Found::Record(report), Form::Brief) => {
+                format!("line {line}: {}\n", record(&report, symbols).lines().next().unwrap_or_default())
+            }
             (Found::Record(report), Form::Full) => {
                 format!("{}line {line}: {}", if number > 0 { "\n" } else { "" }, record(&report, symbols))
             }
@@ -337,11 +339,11 @@ mod tests {
 
     #[test]
     fn a_record_goes_through() {
-        let mut report = Report { kind: Kind::Death, esr: Hex(0x9200_0006), ..Report::EMPTY };
+        let mut report = Report { kind: Kind::Death, task: 7, ..Report::EMPTY };
         let _ = report.cause.push_str("data abort from EL0");
         let line = serde_json::to_string(&report).unwrap();
         assert_eq!(explained(&line, Form::Json), [format!("{line}\n")]);
-        assert_eq!(explained(&line, Form::Brief), ["line 1: data abort from EL0\n"]);
+        assert_eq!(explained(&line, Form::Brief), ["line 1: task 7 died: data abort from EL0\n"]);
         assert!(explained(&line, Form::Full)[0].contains("data abort from EL0"));
     }
 
