@@ -1,6 +1,6 @@
 //! What an address belongs to, as far as the one who looked could tell: the kernel knows its own map and that of the task.
 
-use crate::record::Hex;
+use crate::hex::Hex;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 

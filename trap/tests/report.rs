@@ -4,9 +4,9 @@ mod reports;
 
 use proptest::prelude::*;
 use reports::{all_hints, full, places};
-use trap::hint::hints;
 use trap::place::{Area, Place, StackKind};
 use trap::record::*;
+use trap::rules::hints;
 use trap::signal::SigInfo;
 use trap::slot::Slot;
 

@@ -27,10 +27,10 @@ use heapless::String;
 use log::{Level, log_enabled};
 use trap::esr::Esr;
 use trap::frame::{PtRegs, S_FRAME_SIZE};
-use trap::hint::hints;
 use trap::place::StackKind;
 use trap::pstate::{Mode, Pstate};
 use trap::record::{Hex, Kind, Pointer, Report, Stack};
+use trap::rules::hints;
 use trap::signal::{SigInfo, untagged};
 use trap::slot::Slot;
 
