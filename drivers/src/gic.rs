@@ -38,6 +38,8 @@ pub trait InterruptController: Send {
     fn acknowledge(&mut self) -> Option<Acknowledged>;
     /// Ends an interrupt: priority drop and deactivation in one (EOImode 0).
     fn end(&mut self, irq: Acknowledged);
+    /// An interrupt that is active on the CPU numbered `cpu`: acknowledged and not ended.
+    fn active(&self, cpu: usize) -> Option<u32>;
     /// Raises software-generated interrupt `sgi` (0..16) on the calling CPU.
     fn send_sgi_to_self(&mut self, sgi: u32);
 }
@@ -45,6 +47,22 @@ pub trait InterruptController: Send {
 fn regular(irq: IntId) -> Option<Acknowledged> {
     let irq = Acknowledged(irq);
     (irq.number() < SPECIAL).then_some(irq)
+}
+
+/// The lowest interrupt whose bit is set in GICD_ISACTIVER or GICR_ISACTIVER0; those below 32 are each CPU's own.
+///
+/// # Safety
+/// The pointers are to the register of interrupts 0 to 31 and to that of 32 to 63, which all others up to 1019 follow.
+unsafe fn lowest_active(own: *const u32, shared: *const u32) -> Option<u32> {
+    let words = (0..SPECIAL.div_ceil(32)).map(|word| match word {
+        0 => own,
+        word => shared.wrapping_add(word as usize - 1),
+    });
+    // SAFETY: as promised by the caller; reading them changes nothing.
+    words.zip(0..).find_map(|(word, index)| match unsafe { word.read_volatile() } {
+        0 => None,
+        bits => Some(index * 32 + bits.trailing_zeros()),
+    })
 }
 
 fn intid(irq: u32) -> IntId {
@@ -64,6 +82,8 @@ pub struct V2 {
 // SAFETY: the pointer is to a device that any CPU may use; `&mut self` orders the accesses.
 unsafe impl Send for V2 {}
 
+/// GICD_ISACTIVER and GICR_ISACTIVER0, at the same offset of their frames: one bit an interrupt.
+const ISACTIVER: usize = 0x300;
 /// GICD_IPRIORITYR and GICD_ITARGETSR: one byte an interrupt, byte-accessible.
 const GICD_IPRIORITYR: usize = 0x400;
 const GICD_ITARGETSR: usize = 0x800;
@@ -111,6 +131,12 @@ impl InterruptController for V2 {
         self.gic.end_interrupt(irq.0, InterruptGroup::Group0);
     }
 
+    fn active(&self, _: usize) -> Option<u32> {
+        let words = self.gicd.wrapping_add(ISACTIVER).cast::<u32>();
+        // SAFETY: inside the distributor; the first word is banked, the calling CPU's own.
+        unsafe { lowest_active(words, words.wrapping_add(1)) }
+    }
+
     fn send_sgi_to_self(&mut self, sgi: u32) {
         let target = SgiTargetV2::List { target_list_filter: SgiTargetListFilter::ForwardSelfOnly, target_list: 0 };
         self.gic.send_sgi(IntId::sgi(sgi), target);
@@ -120,9 +146,18 @@ impl InterruptController for V2 {
 /// GICv3, through the system-register CPU interface.
 pub struct V3 {
     gic: GicV3<'static>,
+    gicd: NonNull<u8>,
+    gicr: NonNull<u8>,
     /// The calling CPU's affinity.
     mpidr: u64,
 }
+
+// SAFETY: the pointers are to a device that any CPU may use; its active bits are only read through them.
+unsafe impl Send for V3 {}
+
+/// From one CPU's redistributor to the next, and to its frame for SGIs and PPIs (IHI 0069, 12.10; GICv4 has more frames).
+const GICR_STRIDE: usize = 0x2_0000;
+const GICR_SGI: usize = 0x1_0000;
 
 impl V3 {
     /// Sets up the distributor, the redistributors of `cpus` CPUs and the calling CPU's interface. The calling CPU is
@@ -136,7 +171,7 @@ impl V3 {
             .expect("the redistributors are of a known version");
         gic.setup(0);
         GicCpuInterface::set_priority_mask(0xff);
-        V3 { gic, mpidr }
+        V3 { gic, gicd, gicr, mpidr }
     }
 }
 
@@ -161,6 +196,13 @@ impl InterruptController for V3 {
 
     fn end(&mut self, irq: Acknowledged) {
         GicCpuInterface::end_interrupt(irq.0, InterruptGroup::Group1);
+    }
+
+    fn active(&self, cpu: usize) -> Option<u32> {
+        let own = self.gicr.as_ptr().wrapping_add(cpu * GICR_STRIDE + GICR_SGI + ISACTIVER);
+        let shared = self.gicd.as_ptr().wrapping_add(ISACTIVER + size_of::<u32>());
+        // SAFETY: in the frame of this CPU's redistributor, and in the distributor's.
+        unsafe { lowest_active(own.cast(), shared.cast()) }
     }
 
     fn send_sgi_to_self(&mut self, sgi: u32) {

@@ -1,17 +1,18 @@
 //! The console: the PL011 that the device tree names, written by polling and read by interrupt, and the log on top of it.
 
 use crate::kprintln;
+use crate::percpu::this_cpu;
 use crate::sync::IrqLock;
 use arm_pl011_uart::{
     DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
 };
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use heapless::Deque;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
-use trap::record::RECORD_SEPARATOR;
+use trap::record::{RECORD_MAX, RECORD_SEPARATOR};
 
 /// Received bytes that no reader has taken yet; more are dropped by the UART.
 const INPUT_BYTES: usize = 1024;
@@ -63,55 +64,83 @@ pub unsafe fn init(registers: NonNull<u8>, clock: Option<u32>) {
         // A clock that cannot make the rate leaves the UART as it was.
         let _ = uart.enable(line, 115_200, clock);
     }
-    CONSOLE.lock().uart = Some(uart);
+    with_console(|console| console.uart = Some(uart));
 }
 
 /// Has the UART interrupt when a byte comes in.
 pub fn enable_receive_interrupt() {
-    let mut console = CONSOLE.lock();
-    if let Some(uart) = &mut console.uart {
-        uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
-        uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
-    }
+    with_console(|console| {
+        if let Some(uart) = &mut console.uart {
+            uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
+            uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
+        }
+    });
 }
 
 /// Takes what the UART received; called by its interrupt handler.
 pub fn receive() {
-    let mut console = CONSOLE.lock();
-    let Console { uart: Some(uart), input } = &mut *console else { return };
-    uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
-    // A byte with a line error is dropped; so is one that finds the buffer full.
-    while !uart.is_rx_fifo_empty() {
-        if let Ok(Some(byte)) = uart.read_word() {
-            let _ = input.push_back(byte);
+    with_console(|console| {
+        let Console { uart: Some(uart), input } = console else { return };
+        uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+        // A byte with a line error is dropped; so is one that finds the buffer full.
+        while !uart.is_rx_fifo_empty() {
+            if let Ok(Some(byte)) = uart.read_word() {
+                let _ = input.push_back(byte);
+            }
         }
-    }
+    });
 }
 
 /// Takes received bytes into `buffer`; returns how many.
 pub fn read(buffer: &mut [u8]) -> usize {
-    let input = &mut CONSOLE.lock().input;
-    let count = buffer.len().min(input.len());
-    buffer[..count].fill_with(|| input.pop_front().unwrap_or_default());
-    count
+    with_console(|Console { input, .. }| {
+        let count = buffer.len().min(input.len());
+        buffer[..count].fill_with(|| input.pop_front().unwrap_or_default());
+        count
+    })
 }
 
 /// Whether a byte waits to be read.
 pub fn has_input() -> bool {
-    !CONSOLE.lock().input.is_empty()
+    with_console(|console| !console.input.is_empty())
+}
+
+/// The CPU that holds the console, counted from 1; 0 when nobody does.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+/// Uses the console. Whoever holds it on this very CPU was interrupted, by an exception that cannot be masked: then it is borrowed,
+/// or the kernel would wait for itself.
+fn with_console<T>(work: impl FnOnce(&mut Console) -> T) -> T {
+    let me = this_cpu().index + 1;
+    let borrowed = HOLDER.load(Relaxed) == me;
+    if borrowed {
+        // SAFETY: its holder does not go on before this returns, and finds it locked again.
+        unsafe { CONSOLE.force_unlock() };
+    }
+    let mut console = CONSOLE.lock();
+    HOLDER.store(me, Relaxed);
+    let result = work(&mut console);
+    if borrowed {
+        core::mem::forget(console);
+    } else {
+        HOLDER.store(0, Relaxed);
+    }
+    result
 }
 
 /// Writes bytes of a program. Record separators do not pass: a program cannot forge a record.
 pub fn write(bytes: &[u8]) {
-    let mut console = CONSOLE.lock();
-    for part in bytes.split(|&byte| byte == RECORD_SEPARATOR) {
-        console.put_text(part);
-    }
+    with_console(|console| {
+        for part in bytes.split(|&byte| byte == RECORD_SEPARATOR) {
+            console.put_text(part);
+        }
+    });
 }
 
 /// Writes kernel text.
 pub fn print(text: fmt::Arguments<'_>) {
-    let _ = CONSOLE.lock().write_fmt(text);
+    // A console takes everything.
+    let _ = with_console(|console| console.write_fmt(text));
 }
 
 /// Frees the console for a report that interrupted whoever holds it.
@@ -124,26 +153,27 @@ pub unsafe fn force_unlock() {
         CONSOLE.force_unlock();
         RECORD_BUFFER.force_unlock();
     }
+    HOLDER.store(0, Relaxed);
 }
 
 /// The buffer records are written in; its lock also keeps two records apart.
-static RECORD_BUFFER: IrqLock<[u8; 8192]> = IrqLock::new([0; 8192]);
+static RECORD_BUFFER: IrqLock<[u8; RECORD_MAX]> = IrqLock::new([0; RECORD_MAX]);
 
 /// Writes one record as a JSON line, if records were asked for.
 pub fn record(record: &impl Serialize) {
     if !RECORDS.load(Relaxed) {
         return;
     }
-    let mut buffer = RECORD_BUFFER.lock();
+    // Locked only if this comes out of the writing of another.
+    let Some(mut buffer) = RECORD_BUFFER.try_lock() else { return kprintln!("a record was lost") };
     let Ok(length) = serde_json_core::to_slice(record, &mut *buffer) else {
         return kprintln!("a record is too long to write");
     };
-    let mut console = CONSOLE.lock();
-    console.put(RECORD_SEPARATOR);
-    for &byte in &buffer[..length] {
-        console.put(byte);
-    }
-    console.put(b'\n');
+    with_console(|console| {
+        console.put(RECORD_SEPARATOR);
+        buffer[..length].iter().for_each(|&byte| console.put(byte));
+        console.put(b'\n');
+    });
 }
 
 /// Writes kernel text to the console.

@@ -1,4 +1,4 @@
-//! Files: the initramfs (read-only), the console, and `/proc/counters`; and a task's table of open ones.
+//! Files: the initramfs (read-only), the console, and the files of `/proc`; and a task's table of open ones.
 //!
 //! Paths are absolute or taken from `/`; `.` and `..` are understood, links do not exist.
 
@@ -17,8 +17,8 @@ pub const MAX_FILES: usize = 64;
 /// Longest path in bytes (Linux `PATH_MAX`, its NUL included).
 pub const PATH_MAX: usize = 4096;
 
-/// The one file that is made when it is opened.
-pub const COUNTERS: &str = "proc/counters";
+/// What makes a file's text.
+pub type Text = fn() -> String;
 
 /// What a path leads to.
 #[derive(Clone)]
@@ -62,6 +62,9 @@ struct Entry {
     data: &'static [u8],
 }
 
+/// The files that are made when they are opened, sorted by name.
+static PROC: Once<&'static [(&'static str, Text)]> = Once::new();
+
 /// The files of the initramfs, sorted by name.
 static INITRAMFS: Once<Vec<Entry>> = Once::new();
 
@@ -89,8 +92,10 @@ impl fmt::Display for InitramfsError {
     }
 }
 
-/// Reads the initramfs's table of contents. It stays where the boot loader put it.
-pub fn init(region: Option<Region>) -> Result<(), InitramfsError> {
+/// Reads the initramfs's table of contents; it stays where the boot loader put it. `proc` are the files that are made when
+/// they are opened, sorted by name.
+pub fn init(region: Option<Region>, proc: &'static [(&'static str, Text)]) -> Result<(), InitramfsError> {
+    PROC.call_once(|| proc);
     let region = region.filter(|region| region.size > 0).ok_or(InitramfsError::Missing)?;
     // SAFETY: the region is RAM that the frame allocator leaves alone, and nobody writes it.
     let archive: &'static [u8] =
@@ -106,6 +111,10 @@ pub fn init(region: Option<Region>) -> Result<(), InitramfsError> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     INITRAMFS.call_once(|| entries);
     Ok(())
+}
+
+fn proc() -> &'static [(&'static str, Text)] {
+    PROC.get().copied().unwrap_or_default()
 }
 
 fn initramfs() -> &'static [Entry] {
@@ -149,8 +158,8 @@ fn normal(directory: &str, path: &str) -> Result<String, OutOfMemory> {
     Ok(normal)
 }
 
-/// What `path` leads to, from a directory whose path is normal; `counters` makes the text of `/proc/counters`.
-pub fn lookup(directory: &str, path: &str, counters: impl FnOnce() -> String) -> Result<Node, PathError> {
+/// What `path` leads to, from a directory whose path is normal.
+pub fn lookup(directory: &str, path: &str) -> Result<Node, PathError> {
     if path.split('/').any(|name| name.len() > NAME_MAX) {
         return Err(PathError::TooLong);
     }
@@ -161,21 +170,22 @@ pub fn lookup(directory: &str, path: &str, counters: impl FnOnce() -> String) ->
     }
     let files = initramfs();
     let file = |path: &str| files.binary_search_by(|entry| entry.name.as_str().cmp(path));
-    let is_file = |path: &str| path == COUNTERS || file(path).is_ok();
+    let made = |path: &str| proc().iter().find(|(name, _)| *name == path).map(|(_, text)| text);
+    let is_file = |path: &str| made(path).is_some() || file(path).is_ok();
     if path.match_indices('/').any(|(end, _)| is_file(&path[..end])) || path_of_directory && is_file(&path) {
         return Err(PathError::NotADirectory);
     }
-    match file(&path) {
-        Ok(index) => Ok(Node::File { index, data: files[index].data }),
-        Err(_) if path == COUNTERS => Ok(Node::Text(counters().into_bytes().into())),
-        Err(_) => Err(PathError::NotFound),
+    match (file(&path), made(&path)) {
+        (Ok(index), _) => Ok(Node::File { index, data: files[index].data }),
+        (_, Some(text)) => Ok(Node::Text(text().into_bytes().into())),
+        _ => Err(PathError::NotFound),
     }
 }
 
 /// What is in a directory: names, each once, and whether it is a directory itself.
 pub fn children(directory: &str) -> impl Iterator<Item = (&'static str, bool)> + '_ {
     let mut last = None;
-    let names = initramfs().iter().map(|entry| entry.name.as_str()).chain([COUNTERS]);
+    let names = initramfs().iter().map(|entry| entry.name.as_str()).chain(proc().iter().map(|(name, _)| *name));
     names.filter_map(move |name| {
         let below = if directory.is_empty() { name } else { name.strip_prefix(directory)?.strip_prefix('/')? };
         let child = match below.split_once('/') {

@@ -1,7 +1,7 @@
 //! The kernel: EL1, after Linux arm64.
 //!
 //! Begin with [`exception`], which tells the life of one exception. Below it, in the order of who calls whom:
-//! [`syscall`], [`process`], [`signal`] and [`irq`]; [`sched`]; [`fs`], [`mm`] and [`uaccess`]; [`percpu`], [`console`] and
+//! [`syscall`], [`process`], [`signal`] and [`irq`]; [`report`]; [`sched`]; [`fs`], [`mm`] and [`uaccess`]; [`percpu`], [`console`] and
 //! [`sync`]. [`boot`] starts it all.
 #![no_std]
 #![no_main]
@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod boot;
+mod bug;
 mod console;
 mod counters;
 mod exception;
@@ -21,6 +22,7 @@ mod percpu;
 mod power;
 mod process;
 mod random;
+mod report;
 mod sched;
 mod signal;
 mod sync;

@@ -15,6 +15,8 @@ pub struct PerCpu {
     pub irq_stack: AtomicUsize,
     /// Top of the stack that a stack overflow is reported on.
     pub overflow_stack: AtomicUsize,
+    /// TTBR0_EL1 while no window to user memory is open, on a CPU without FEAT_PAN.
+    pub empty_ttbr0: AtomicU64,
     /// Index of this CPU.
     pub index: usize,
     /// What this CPU counted.
@@ -69,6 +71,7 @@ impl PerCpu {
             current: AtomicUsize::new(0),
             irq_stack: AtomicUsize::new(0),
             overflow_stack: AtomicUsize::new(0),
+            empty_ttbr0: AtomicU64::new(0),
             index,
             counters: Counters::new(),
         }

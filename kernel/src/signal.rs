@@ -1,19 +1,20 @@
 //! Signals: sending, what a fault sends, and the default actions. A signal is acted on before the task returns to EL0.
 
-use crate::console;
 use crate::mm::USER_VA_BITS;
 use crate::process;
-use crate::sched::task::{Exit, STOP_SIGNALS, Task, flags};
+use crate::report::{self, Taken};
+use crate::sched::task::{Exit, Id, STOP_SIGNALS, Task, flags};
 use crate::sched::{self, current};
+use crate::sync::IrqLock;
+use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::sync::atomic::Ordering::Relaxed;
-use heapless::String;
+use heapless::Deque;
 use linux_raw_sys::general::*;
-use trap::esr::Esr;
 use trap::frame::PtRegs;
-use trap::record::{Death, Hex, Kind, SCHEMA};
-use trap::signal::{Mapping, SigInfo, code_name, signal_name, signal_of};
+use trap::record::Hex;
+use trap::signal::{Mapping, SigInfo, signal_of, untagged};
 
 /// Highest signal number.
 pub const MAX_SIGNAL: u32 = 64;
@@ -91,61 +92,65 @@ pub fn deliver(regs: &PtRegs) {
                 },
                 signal << 8 | STOPPED,
             ),
-            _ => die(regs, SigInfo { signal, code: SI_USER as i32, addr: 0 }, Esr(0), "sent by a task"),
+            _ => die_of(regs, signal),
         }
     }
 }
 
 /// A fault of the running program that nothing could serve.
-pub fn fault(regs: &PtRegs, esr: Esr, far: u64, mapping: Mapping) {
-    let info = signal_of::<USER_VA_BITS>(esr, far, regs.pc, mapping);
-    let mut cause = String::<192>::new();
-    // What does not fit is cut.
-    let _ = write!(cause, "{}", esr.sentence(Some(far)));
-    let place =
-        current().space.try_lock().and_then(|space| space.as_ref().map(|space| space.describe(info.addr as usize)));
-    if let (true, Some(place)) = (esr.far_valid(), place) {
-        let _ = write!(cause, " ({place})");
-    }
-    die(regs, info, esr, &cause);
+pub fn fault(regs: &PtRegs, taken: Taken, mapping: Mapping) {
+    let info = signal_of::<USER_VA_BITS>(taken.esr, taken.far, regs.pc, mapping);
+    die(regs, info, Some(taken), format_args!("{}", taken.esr.sentence(Some(taken.far))));
 }
 
 /// The running program's memory could not be served: there is none left.
-pub fn out_of_memory(regs: &PtRegs, esr: Esr, far: u64) {
-    die(regs, SigInfo { signal: SIGKILL, code: SI_KERNEL as i32, addr: far }, esr, "out of memory");
+pub fn out_of_memory(regs: &PtRegs, taken: Taken) {
+    let info = SigInfo { signal: SIGKILL, code: SI_KERNEL as i32, addr: Hex(untagged(taken.far)) };
+    die(regs, info, Some(taken), format_args!("out of memory: {}", taken.esr.sentence(Some(taken.far))));
 }
 
 /// The kernel could not get at the running program's memory: there is none left. It dies before it returns to EL0.
 pub fn out_of_memory_in_copy() {
     let task = sched::current_arc();
-    log::warn!("task {} ({}): out of memory", task.id, *task.name.lock());
-    send(&task, SIGKILL);
+    task.out_of_memory.store(true, Relaxed);
+    task.pending.fetch_or(bit(SIGKILL), Relaxed);
+    task.flags.fetch_or(flags::SIGNAL_PENDING, Relaxed);
+}
+
+/// Signals sent by tasks, and by the kernel to itself: none of them is a fault.
+fn die_of(regs: &PtRegs, signal: u32) -> ! {
+    let by_kernel = signal == SIGKILL && current().out_of_memory.load(Relaxed);
+    let (code, cause) =
+        if by_kernel { (SI_KERNEL, "out of memory, in a system call") } else { (SI_USER, "sent by a task") };
+    let info = SigInfo { signal, code: code as i32, addr: Hex(0) };
+    die(regs, info, None, format_args!("{cause}"))
 }
 
 /// The running task dies of a signal.
-fn die(regs: &PtRegs, info: SigInfo, esr: Esr, cause: &str) -> ! {
+fn die(regs: &PtRegs, info: SigInfo, taken: Option<Taken>, cause: fmt::Arguments<'_>) -> ! {
     let task = current();
-    let name = task.name.lock().clone();
-    log::warn!(
-        "task {} ({name}) killed by {} ({}): {cause}; PC {:#x}",
-        task.id,
-        signal_name(info.signal),
-        code_name(info.signal, info.code),
-        regs.pc
-    );
-    let mut text = String::new();
-    let _ = text.push_str(cause);
-    console::record(&Death {
-        schema: SCHEMA,
-        kind: Kind::Death,
-        task: task.id,
-        name,
-        signal: info.signal,
-        code: info.code,
-        addr: Hex(info.addr),
-        esr: Hex(esr.0),
-        pc: Hex(regs.pc),
-        cause: text,
-    });
+    let mut deaths = DEATHS.lock();
+    if deaths.is_full() {
+        deaths.pop_front();
+    }
+    // There is room now.
+    let _ = deaths.push_back((task.id, info));
+    drop(deaths);
+    report::death(cause, regs, info, taken);
     process::exit(Exit::Signal(info.signal));
+}
+
+/// The last tasks that died of signals.
+static DEATHS: IrqLock<Deque<(Id, SigInfo), 16>> = IrqLock::new(Deque::new());
+
+/// The text of `/proc/deaths`: a line each, task, signal, code and address, the oldest first.
+pub fn deaths() -> String {
+    // Copied, so that nothing is allocated under the lock.
+    let deaths = DEATHS.lock().clone();
+    let mut text = String::new();
+    for (task, SigInfo { signal, code, addr }) in &deaths {
+        // A String takes everything.
+        let _ = writeln!(text, "{task} {signal} {code} {:#x}", addr.0);
+    }
+    text
 }

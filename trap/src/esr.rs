@@ -10,7 +10,7 @@ use crate::fault::FaultStatus;
 use core::fmt;
 
 /// The value of ESR_EL1. Every value is allowed; none makes a method panic.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Esr(pub u64);
 
 impl Esr {

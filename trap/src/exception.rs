@@ -280,6 +280,13 @@ pub struct SError {
     pub synchronised: bool,
 }
 
+impl DataAccess {
+    /// Whether the access needed the right to write. Cache maintenance reports a write but needs no more than a read.
+    pub const fn is_write(self) -> bool {
+        self.write && !self.maintenance
+    }
+}
+
 impl Esr {
     /// The exception with its particulars.
     pub fn decode(self) -> Exception {

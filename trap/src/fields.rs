@@ -5,7 +5,8 @@
 
 use crate::esr::{Ec, Esr};
 use crate::fault::FaultStatus;
-use core::fmt;
+use core::fmt::{self, Write};
+use heapless::String;
 
 /// A row of [`Esr::fields`]: bits `hi` to `lo` of the register.
 #[derive(Clone, Copy)]
@@ -20,6 +21,13 @@ pub struct Field {
     pub value: u64,
     /// What the value means; a [`Display`](fmt::Display).
     pub words: Words,
+}
+
+impl Field {
+    /// Whether the field says something only when it is not 0: reserved bits, and what extensions added above bit 31.
+    const fn is_optional(&self) -> bool {
+        matches!(self.words.meaning, Nothing) || self.lo > 31
+    }
 }
 
 /// What the value of a field means, in words.
@@ -379,6 +387,32 @@ impl Esr {
             told = bits.lo;
             let Bits { name, hi, lo, .. } = bits;
             Some(Field { name, hi, lo, value: bits.of(self), words: bits.words(self) })
+        })
+    }
+
+    /// The fields as aligned lines under a heading; see [`Table`].
+    pub fn table(self) -> Table {
+        Table(self)
+    }
+}
+
+/// A syndrome field by field, one a line. `{}` leaves out reserved bits and ISS2 where they are 0; `{:#}` tells every bit.
+#[derive(Clone, Copy, Debug)]
+pub struct Table(Esr);
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = f.alternate();
+        let fields = || self.0.fields().filter(|field| all || field.value != 0 || !field.is_optional());
+        let width = fields().map(|field| field.name.len()).fold("FIELD".len(), usize::max);
+        writeln!(f, "{:>7}  {:<width$}  {:>10}  MEANING", "BITS", "FIELD", "VALUE")?;
+        fields().try_for_each(|Field { name, hi, lo, value, words }| {
+            let mut bits = String::<5>::new();
+            write!(bits, "{hi}")?;
+            if hi != lo {
+                write!(bits, ":{lo}")?;
+            }
+            writeln!(f, "{bits:>7}  {name:<width$}  {value:>#10x}  {words}")
         })
     }
 }

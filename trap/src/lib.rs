@@ -14,10 +14,14 @@
 //! | [`exception`] | the syndrome as types | [`esr::Esr::decode`] |
 //! | [`fault`] | why an abort happened, and how bad an error is | [`fault::FaultStatus`] |
 //! | [`fields`] | where each field lies, and what its values mean | [`esr::Esr::fields`] |
+//! | [`instruction`] | instruction words | [`instruction::mrs`] |
 //! | [`sysreg`] | names of system registers | [`sysreg::SystemRegister`] |
 //! | [`words`] | the syndrome in one sentence | [`esr::Esr::sentence`] |
 //! | [`signal`] | the signal that a program's fault becomes | [`signal::signal_of`] |
-//! | [`record`] | what the machine tells tools, as JSON | [`record::Kind`] |
+//! | [`record`] | what the machine tells tools, as JSON | [`record::Report`] |
+//! | [`place`] | what an address belongs to | [`place::Place`] |
+//! | [`hint`] | what a report shows that helps to find the mistake: rules | [`hint::hints`] |
+//! | [`report`] | a report for people | [`record::Report::brief`] |
 //!
 //! ```
 //! use trap::esr::{Ec, Esr};
@@ -41,6 +45,7 @@ pub mod fault;
 pub mod fields;
 pub mod frame;
 pub mod hint;
+pub mod instruction;
 pub mod pattern;
 pub mod place;
 pub mod pstate;

@@ -3,6 +3,7 @@
 //! On the console a record is framed as RFC 7464 does it, ASCII RS (0x1e), the JSON text, LF, so that it can be told from
 //! what programs print; the kernel never lets an RS from EL0 through.
 
+use crate::esr::Esr;
 use crate::hint::Hint;
 use crate::place::{Place, StackKind};
 use crate::signal::SigInfo;
@@ -17,8 +18,14 @@ pub const RECORD_SEPARATOR: u8 = 0x1e;
 /// The version of all records below.
 pub const SCHEMA: u32 = 1;
 
+/// No record is longer, in bytes of JSON without the frame.
+pub const RECORD_MAX: usize = 16384;
+
 /// Steps kept in a report.
 pub const CHAIN_DEPTH: usize = 48;
+
+/// The longest cycle of calls that [`Report::push_step`] finds.
+const CYCLE_MAX: usize = 4;
 
 /// A 64-bit value, written in JSON as a string `"0x..."`: a JSON number holds 53 bits in many tools.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,9 +113,10 @@ pub struct Step {
     pub address: Hex,
     /// What happened there.
     pub reached: Reached,
-    /// How many steps, this one the last of them, were gone through again and again: 0 for none.
+    /// How many steps, this one the last of them, were gone through again and again: 0 for none. Those before this one may
+    /// be cycles themselves, within this one.
     pub cycle: u32,
-    /// How often these steps come, if `cycle` is not 0.
+    /// How often these steps come in all, if `cycle` is not 0.
     pub times: u32,
 }
 
@@ -203,10 +211,46 @@ impl Report {
         hints: Vec::new(),
     };
 
-    /// Appends a step to the chain. False when there is no room for more.
+    /// Appends a step to the chain; calls that come again and again, as in a recursion, only count. False when there is no
+    /// room for more.
     pub fn push_step(&mut self, address: u64, reached: Reached) -> bool {
-        self.chain.push(Step { address: Hex(address), reached, cycle: 0, times: 0 }).is_ok()
+        if self.chain.push(Step { address: Hex(address), reached, cycle: 0, times: 0 }).is_err() {
+            return false;
+        }
+        for cycle in 1..=CYCLE_MAX {
+            let Some(start) = self.chain.len().checked_sub(2 * cycle) else { break };
+            let (before, round) = self.chain[start..].split_at_mut(cycle);
+            if goes_through_again(before, round) {
+                let last = &mut before[cycle - 1];
+                *last = Step { cycle: cycle as u32, times: last.times.max(1).saturating_add(1), ..*last };
+                self.chain.truncate(start + cycle);
+                break;
+            }
+        }
+        true
     }
+
+    /// The syndrome, if the exception has one.
+    pub fn syndrome(&self) -> Option<Esr> {
+        self.slot.filter(|slot| slot.has_syndrome()).map(|_| Esr(self.esr.0))
+    }
+
+    /// The fault address, if the exception has one.
+    pub fn fault_address(&self) -> Option<u64> {
+        self.syndrome().filter(|esr| esr.far_valid()).map(|_| self.far.0)
+    }
+}
+
+/// Whether `round`, which ends in the step just added, goes through the calls of `before` once more. `before` is as long,
+/// and may be a cycle already.
+fn goes_through_again(before: &[Step], round: &[Step]) -> bool {
+    let (Some((last, before)), Some((new, round))) = (before.split_last(), round.split_last()) else { return false };
+    before == round
+        && (last.address, last.reached) == (new.address, new.reached)
+        && (last.cycle == 0 || last.cycle as usize == before.len() + 1)
+        && new.reached == Reached::Call
+        // A cycle that begins before the round is not part of it.
+        && round.iter().zip(1..).all(|(step, length)| step.reached == Reached::Call && step.cycle <= length)
 }
 
 /// How often one kind of exception was taken.

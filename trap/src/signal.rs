@@ -4,8 +4,8 @@ use crate::esr::{Ec, Esr};
 use crate::fault::FaultStatus;
 use crate::fields::{self as part, Bits};
 use crate::record::Hex;
-use serde::{Deserialize, Serialize};
 use linux_raw_sys::general::*;
+use serde::{Deserialize, Serialize};
 
 /// What the user address space holds at the fault address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

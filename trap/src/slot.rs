@@ -52,6 +52,16 @@ impl Slot {
         Slot::El032Error,
     ];
 
+    /// Whether its exceptions write ESR: those that are synchronous, and SErrors. Interrupts leave it as it was.
+    pub const fn has_syndrome(self) -> bool {
+        matches!(self as u8 % 4, 0 | 3)
+    }
+
+    /// Whether its exceptions come from EL1.
+    pub const fn from_el1(self) -> bool {
+        (self as u8) < 8
+    }
+
     /// The slot's name in records and counters.
     pub const fn name(self) -> &'static str {
         match self {

@@ -79,9 +79,35 @@ fn a_field_shows_only_where_it_means_something() {
     assert!(Esr(0x0200_0001).fields().any(|row| row.words.to_string().contains("but not 0")));
 }
 
+/// The names in a table, heading excluded.
+fn names(table: &str) -> Vec<&str> {
+    table.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect()
+}
+
+#[test]
+fn a_table_tells_every_bit_or_what_says_something() {
+    let esr = Esr(0x9600_0045);
+    let all: Vec<_> = esr.fields().map(|field| field.name).collect();
+    assert_eq!(names(&format!("{:#}", esr.table())), all);
+    let said = ["EC", "IL", "ISV", "FnP", "VNCR", "EA", "CM", "S1PTW", "WnR", "DFSC"];
+    assert_eq!(names(&esr.table().to_string()), said);
+    let not_zero = Esr(esr.0 | 1 << 16 | 1 << 42);
+    let rows = not_zero.table().to_string();
+    let rows = names(&rows);
+    assert!(rows.contains(&"TnD") && rows.contains(&"RES0"), "{rows:?}");
+}
+
 proptest! {
     #[test]
     fn fields_tile_every_value(esr: u64) {
         check_tiling(Esr(esr));
+    }
+
+    #[test]
+    fn tables_are_aligned(esr: u64) {
+        for table in [Esr(esr).table().to_string(), format!("{:#}", Esr(esr).table())] {
+            let meaning = table.find("MEANING").unwrap();
+            prop_assert!(table.lines().all(|line| line[..meaning].ends_with("  ")), "{table}");
+        }
     }
 }

@@ -1,59 +1,33 @@
 //! Every record survives JSON, whatever it holds.
 
+mod reports;
+
 use proptest::prelude::*;
+use reports::{all_hints, cut, full, places};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use trap::record::*;
 use trap::slot::Slot;
 
+/// Through JSON and back, as the tools write it and as the kernel does.
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(record: &T) {
-    let json = serde_json::to_string(record).unwrap();
-    assert!(!json.contains(['\n', char::from(RECORD_SEPARATOR)]), "would break the framing: {json:?}");
-    assert_eq!(&serde_json::from_str::<T>(&json).unwrap(), record, "{json}");
-}
-
-/// As much of `text` as fits.
-fn cut<const N: usize>(text: &str) -> heapless::String<N> {
-    let mut cut = heapless::String::new();
-    text.chars().take_while(|&character| cut.push(character).is_ok()).for_each(drop);
-    cut
+    let mut buffer = [0; RECORD_MAX];
+    let length = serde_json_core::to_slice(record, &mut buffer).expect("the kernel's buffer is too small");
+    for json in [serde_json::to_string(record).unwrap(), String::from_utf8(buffer[..length].to_vec()).unwrap()] {
+        assert!(json.len() <= RECORD_MAX, "{} bytes", json.len());
+        assert!(!json.contains(['\n', char::from(RECORD_SEPARATOR)]), "would break the framing: {json:?}");
+        assert_eq!(&serde_json::from_str::<T>(&json).unwrap(), record, "{json}");
+    }
 }
 
 /// Every kind of record, filled to its capacity with one value and one text.
 fn check_records(value: u64, text: &str) {
     let hex = Hex(value);
     let slot = Slot::ALL[value as usize % 16];
-    let stack = Stack { name: cut(text), low: hex, high: hex, overrun: value, in_use: true };
     let count = Count { slot, ec: Some(value as u8), count: value };
-    round_trip(&Panic {
-        schema: SCHEMA,
-        kind: Kind::Panic,
-        cause: cut(text),
-        slot: Some(slot),
-        cpu: value as u32,
-        task: value as u32,
-        name: cut(text),
-        esr: hex,
-        far: hex,
-        pc: hex,
-        pstate: hex,
-        sp: hex,
-        regs: [hex; 31],
-        stacks: std::iter::repeat_n(stack, 4).collect(),
-        backtrace: [hex; BACKTRACE_DEPTH].into(),
-    });
-    round_trip(&Death {
-        schema: SCHEMA,
-        kind: Kind::Death,
-        task: value as u32,
-        name: cut(text),
-        signal: value as u32,
-        code: value as i32,
-        addr: hex,
-        esr: hex,
-        pc: hex,
-        cause: cut(text),
-    });
+    for (choice, kind) in [Kind::Panic, Kind::Death, Kind::Warning].into_iter().enumerate() {
+        round_trip(&full(kind, value, text, choice + value as usize % 64));
+    }
     round_trip(&Counters {
         schema: SCHEMA,
         kind: Kind::Counters,
@@ -75,6 +49,24 @@ fn every_record_holds_the_extremes() {
         check_records(value, "");
         check_records(value, &"\"\\\n\u{1e}é".repeat(50));
     }
+    round_trip(&Report::EMPTY);
+}
+
+/// Each variant alone, so that one that cannot be written is named.
+#[test]
+fn every_variant_survives_json() {
+    for value in [0, 7, u64::MAX] {
+        places(value).iter().for_each(round_trip);
+        all_hints(value).iter().for_each(round_trip);
+    }
+}
+
+/// The longest: control characters take six bytes each in JSON, and every choice of variants is tried.
+#[test]
+fn the_longest_record_fits() {
+    for choice in 0..64 {
+        round_trip(&full(Kind::Warning, u64::MAX, &"\u{1e}".repeat(200), choice));
+    }
 }
 
 proptest! {
@@ -91,6 +83,14 @@ fn slots_and_kinds_are_strings() {
     }
     assert_eq!(serde_json::to_string(&Slot::El1hSync).unwrap(), "\"el1h_sync\"");
     assert_eq!(serde_json::to_string(&Kind::Ktest).unwrap(), "\"ktest\"");
+}
+
+#[test]
+fn names_of_slots_say_what_they_are() {
+    for slot in Slot::ALL {
+        assert_eq!(slot.from_el1(), slot.name().starts_with("el1"), "{slot}");
+        assert_eq!(slot.has_syndrome(), slot.name().ends_with("sync") || slot.name().ends_with("error"), "{slot}");
+    }
 }
 
 #[test]

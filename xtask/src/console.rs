@@ -1,8 +1,8 @@
 //! What the machine writes to its console, split as it streams by: records for tools, everything else for people.
 //!
-//! A record is RS, JSON, LF ([`trap::record`]) and may begin in mid-line. In the text, a code address that the kernel
-//! prints as `[<ffffffc080001234>]` is given its name. All other bytes pass as they are and at once: only what may be
-//! the beginning of such an address is held back until it is decided.
+//! A record is RS, JSON, LF ([`trap::record`]) and may begin in mid-line. In the text, a [`Token`] that the kernel prints
+//! is put in words. All other bytes pass as they are and at once: only what may be the beginning of a token is held back
+//! until it is decided.
 
 use trap::record::RECORD_SEPARATOR;
 
@@ -15,20 +15,31 @@ pub enum Piece<'a> {
     Record(&'a [u8]),
 }
 
-/// An address as the kernel prints it; `h` stands for a hexadecimal digit.
-const TOKEN: &[u8; 20] = b"[<hhhhhhhhhhhhhhhh>]";
+/// What the kernel leaves to be put in words; here `h` stands for a hexadecimal digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// `[<hhhhhhhhhhhhhhhh>]`: an address in the kernel.
+    Kernel(u64),
+    /// `[<NAME:hhhhhhhhhhhhhhhh>]`: an address in a task's program; the name is the task's.
+    Program(&'a str, u64),
+    /// `[<insn:hhhhhhhh>]`: an A64 instruction.
+    Instruction(u32),
+}
+
+/// Bytes that a task's name has at most.
+pub const NAME_MAX: usize = 16;
 
 /// A record longer than this is none: some program's byte was lost on the way.
 const RECORD_LIMIT: usize = 1 << 16;
 
-/// The splitter; `describe` gives an address in words.
+/// The splitter; `describe` puts a token in words.
 pub struct Filter<D> {
     describe: D,
     /// A part of a record (then it begins with RS) or of a token, else empty.
     held: Vec<u8>,
 }
 
-impl<D: FnMut(u64) -> String> Filter<D> {
+impl<D: FnMut(Token<'_>) -> String> Filter<D> {
     /// A filter at the beginning of a console.
     pub fn new(describe: D) -> Self {
         Filter { describe, held: Vec::new() }
@@ -55,22 +66,33 @@ impl<D: FnMut(u64) -> String> Filter<D> {
                         text.append(&mut self.held);
                     }
                 }
-            } else if fits(self.held.len(), byte) {
-                self.held.push(byte);
-                if self.held.len() == TOKEN.len() {
-                    text.extend((self.describe)(address(&self.held)).bytes());
-                    self.held.clear();
-                }
             } else {
-                text.append(&mut self.held);
-                // A token's first byte occurs nowhere else in it, so only this byte can begin another.
-                if fits(0, byte) { &mut self.held } else { &mut text }.push(byte);
+                self.held.push(byte);
+                self.settle(&mut text);
             }
         }
         if text.is_empty() { Ok(()) } else { out(Piece::Text(&text)) }
     }
 
-    /// Whether the beginning of an address is held back, as a prompt may end in it.
+    /// Moves from what is held to `text` all that is decided.
+    fn settle(&mut self, text: &mut Vec<u8>) {
+        while !self.held.is_empty() {
+            match progress(&self.held) {
+                Progress::Part => return,
+                Progress::Whole(token) => {
+                    text.extend((self.describe)(token).bytes());
+                    self.held.clear();
+                }
+                Progress::No => {
+                    // A name may hold the byte that begins a token.
+                    let next = self.held.iter().skip(1).position(|&byte| byte == b'[');
+                    text.extend(self.held.drain(..next.map_or(self.held.len(), |at| at + 1)));
+                }
+            }
+        }
+    }
+
+    /// Whether the beginning of a token is held back, as a prompt may end in it.
     pub fn holds_text(&self) -> bool {
         self.held.first().is_some_and(|&byte| byte != RECORD_SEPARATOR)
     }
@@ -81,17 +103,70 @@ impl<D: FnMut(u64) -> String> Filter<D> {
     }
 }
 
-/// Whether `byte` may stand at `at` in a token.
-fn fits(at: usize, byte: u8) -> bool {
-    match TOKEN[at] {
-        b'h' => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        exact => byte == exact,
+/// How far some bytes are a token.
+enum Progress<'a> {
+    No,
+    /// More bytes may make them one.
+    Part,
+    Whole(Token<'a>),
+}
+
+fn progress(bytes: &[u8]) -> Progress<'_> {
+    let body = match bytes {
+        [b'['] => return Progress::Part,
+        [b'[', b'<', body @ ..] => body,
+        _ => return Progress::No,
+    };
+    if let Some(end) = body.iter().position(|&byte| byte == b'>') {
+        return match (token(&body[..end]), &body[end + 1..]) {
+            (Some(_), b"") => Progress::Part,
+            (Some(token), b"]") => Progress::Whole(token),
+            _ => Progress::No,
+        };
+    }
+    let part = match body.iter().position(|&byte| byte == b':') {
+        None => begins_name(body),
+        Some(colon) => name(&body[..colon]).is_some() && begins_number(&body[colon + 1..]),
+    };
+    if part { Progress::Part } else { Progress::No }
+}
+
+/// The token with `body` between its brackets.
+fn token(body: &[u8]) -> Option<Token<'_>> {
+    let Some(colon) = body.iter().position(|&byte| byte == b':') else {
+        return number(body, 16).map(Token::Kernel);
+    };
+    let (name, digits) = (name(&body[..colon])?, &body[colon + 1..]);
+    match number(digits, 8) {
+        Some(word) if name == "insn" => Some(Token::Instruction(word as u32)),
+        _ => Some(Token::Program(name, number(digits, 16)?)),
     }
 }
 
-/// The address in a whole token.
-fn address(token: &[u8]) -> u64 {
-    token[2..18].iter().fold(0, |value, &digit| value << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
+/// A task's name, as tokens have it.
+fn name(bytes: &[u8]) -> Option<&str> {
+    let name = str::from_utf8(bytes).ok()?;
+    (!name.is_empty() && name.len() <= NAME_MAX && !name.contains(|c: char| c.is_control() || c == '<')).then_some(name)
+}
+
+/// Whether a name, or a number, may begin so.
+fn begins_name(bytes: &[u8]) -> bool {
+    let whole = match str::from_utf8(bytes) {
+        // The last character's other bytes may come.
+        Err(error) if error.error_len().is_none() && bytes.len() < NAME_MAX => &bytes[..error.valid_up_to()],
+        _ => bytes,
+    };
+    whole.is_empty() || name(whole).is_some()
+}
+
+fn begins_number(digits: &[u8]) -> bool {
+    digits.len() <= 16 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The number of exactly `len` digits.
+fn number(digits: &[u8], len: usize) -> Option<u64> {
+    let digits = str::from_utf8(digits).ok().filter(|_| digits.len() == len && begins_number(digits))?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -102,7 +177,11 @@ mod tests {
     /// Text and records of a console that arrives in `chunks`.
     fn filter<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Vec<u8>>) {
         let (mut text, mut records) = (Vec::new(), Vec::new());
-        let mut filter = Filter::new(|address| format!("<{address:x}>"));
+        let mut filter = Filter::new(|token| match token {
+            Token::Kernel(address) => format!("<{address:x}>"),
+            Token::Program(name, address) => format!("<{name} {address:x}>"),
+            Token::Instruction(word) => format!("<insn {word:x}>"),
+        });
         for chunk in chunks {
             filter
                 .push(chunk, &mut |piece| {
@@ -139,8 +218,27 @@ mod tests {
     fn addresses_are_named() {
         assert_eq!(one(b"at [<ffffffc080001234>]\n").0, "at <ffffffc080001234>\n");
         assert_eq!(one(b"[[<0000000000000001>][<0000000000000002>]").0, "[<1><2>");
-        for as_it_is in ["[<ffffffc08000123>]", "[<FFFFFFC080001234>]", "[<", "[<[<ffff", "[<ffffffc080001234>)", "$ ["]
-        {
+        assert_eq!(one(b"[<crash:0000000000400844>]").0, "<crash 400844>");
+        assert_eq!(one("[<a [é] b:0000000000000001>]".as_bytes()).0, "<a [é] b 1>");
+        assert_eq!(one(b"[<insn:d65f03c0>], [<insn:00000000d65f03c0>]").0, "<insn d65f03c0>, <insn d65f03c0>");
+        assert_eq!(one(b"[<[<insn:d65f03c0>]").0, "[<<insn d65f03c0>");
+        assert_eq!(one(b"[<16 bytes of name:0000000000000001>]").0, "<16 bytes of name 1>");
+        for as_it_is in [
+            "[<:0000000000000001>]",
+            "[<seventeen bytes..:0000000000000001>]",
+            "[<fifteen bytes..é:0000000000000001>]",
+            "[<insn:d65f03c>]",
+            "[<crash:d65f03c0>]",
+            "[<crash:000000000040084>]",
+            "[<a:b:0000000000400844>]",
+            "[<a\n:0000000000400844>]",
+            "[<ffffffc08000123>]",
+            "[<FFFFFFC080001234>]",
+            "[<",
+            "[<[<ffff",
+            "[<ffffffc080001234>)",
+            "$ [",
+        ] {
             assert_eq!(one(as_it_is.as_bytes()).0, as_it_is);
         }
     }
@@ -161,9 +259,15 @@ mod tests {
         };
         assert!(!push(b"$ "));
         assert!(push(b"[<12"));
+        assert!(!push(b"\n"));
+        assert!(push(b"[<a program"));
+        assert!(!push(b" of 17.."));
+        assert!(push(b"[<insn:d65f"));
+        assert!(!push(b"x"));
+        assert!(push(b"[<insn:d65f03c0>"));
         assert!(!push(b" "));
         assert!(!push(b"\x1e{"));
-        assert_eq!(seen, b"$ [<12 ");
+        assert_eq!(seen, b"$ [<12\n[<a program of 17..[<insn:d65fx[<insn:d65f03c0> ");
     }
 
     proptest! {
@@ -172,6 +276,8 @@ mod tests {
             console in proptest::collection::vec(
                 prop_oneof![
                     Just(b"[<ffffffc080001234>]".to_vec()),
+                    Just("[<a [é] b:0000000000400844>]".as_bytes().to_vec()),
+                    Just(b"[<insn:d65f03c0>]".to_vec()),
                     Just(b"\x1e{\"kind\":\"x\"}\n".to_vec()),
                     proptest::collection::vec(prop_oneof![Just(b'['), Just(b'<'), Just(0x1e), Just(b'\n'), any::<u8>()], 0..8),
                 ],

@@ -35,6 +35,11 @@ fn check_program(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Whether these bytes are an ELF file that may be loaded anywhere.
+pub fn is_position_independent(bytes: &[u8]) -> bool {
+    FileHeader64::<object::Endianness>::parse(bytes).is_ok_and(|header| header.e_type(Little) == elf::ET_DYN)
+}
+
 /// The file header and the program headers of a little-endian 64-bit Arm ELF whose segments are all in the file.
 fn open(bytes: &[u8]) -> Result<(&FileHeader64<object::Endianness>, &[elf::ProgramHeader64<object::Endianness>])> {
     ensure!(bytes.starts_with(&elf::ELFMAG), "it is not an ELF file");

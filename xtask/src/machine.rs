@@ -4,7 +4,7 @@ use crate::console::{Filter, Piece};
 use crate::images::Images;
 pub use crate::process::{Input, Started};
 use crate::process::{Running, Said, terminal};
-use crate::symbols::Symbols;
+use crate::symbols::Names;
 use anyhow::{Context, Result, bail, ensure};
 use drivers::bootargs::push_word;
 use nix::sys::signal::Signal;
@@ -26,7 +26,7 @@ pub const TIMED_OUT: u8 = 124;
 /// How long QEMU may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the beginning of an address may stay off the screen when a person may be waiting for it.
+/// How long the beginning of a token may stay off the screen when a person may be waiting for it.
 const PROMPT_DELAY: Duration = Duration::from_millis(100);
 
 /// What the machine runs first.
@@ -110,7 +110,7 @@ impl Default for Config {
 pub enum Event<'a> {
     /// It runs.
     Started(Started),
-    /// Text on its console, with addresses named.
+    /// Text on its console, with its tokens in words.
     Console(&'a [u8]),
     /// A record, as the JSON it is.
     Record(&'a [u8]),
@@ -152,12 +152,12 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
 pub fn watch(images: &Images, config: &Config, mut on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
     let mut qemu = Running::start(command(images, config)?, &config.input)?;
     on(Event::Started(qemu.started()))?;
-    let mut symbols = None;
-    let mut filter =
-        Filter::new(|address| match symbols.get_or_insert_with(|| Symbols::open(&images.elf, &images.root)) {
-            Ok(symbols) => symbols.describe(address),
-            Err(_) => format!("{address:016x}"),
-        });
+    let host = match &config.program {
+        Program::Host(path) => Some(path.as_path()),
+        _ => None,
+    };
+    let mut names = Names::new(images, host);
+    let mut filter = Filter::new(|token| names.describe(token));
     let mut deadline = config.timeout.map(|limit| Instant::now() + limit);
     let mut ending = [Signal::SIGTERM, Signal::SIGKILL].into_iter();
     let (mut timed_out, mut silent, mut complaint) = (false, true, Vec::new());

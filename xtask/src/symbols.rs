@@ -1,27 +1,46 @@
-//! Names for code addresses of the kernel, from its ELF file.
+//! Names for code addresses of the kernel and of the programs, from their ELF files.
 
-use anyhow::{Result, anyhow};
+use crate::console::{NAME_MAX, Token};
+use crate::disassembly::disassemble;
+use crate::elf;
+use crate::images::Images;
+use anyhow::{Context, Result, anyhow};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel puts a position-independent program (`kernel/src/process/exec.rs`).
+const PIE_BASE: u64 = 0x20_0000_0000;
 
 /// The names in one ELF file.
 pub struct Symbols {
     loader: addr2line::Loader,
+    /// Where it was loaded, less where it was linked to.
+    bias: u64,
     /// What the names of our own source files begin with.
     root: String,
 }
 
 impl Symbols {
-    /// Opens the ELF file at `elf`; file names below `root` are given relative to it.
+    /// Opens the ELF file at `elf`, of what runs where it was linked to; file names below `root` are given relative to it.
     pub fn open(elf: &Path, root: &Path) -> Result<Self> {
         let loader =
             addr2line::Loader::new(elf).map_err(|error| anyhow!("no symbols from {}: {error}", elf.display()))?;
-        Ok(Symbols { loader, root: format!("{}/", root.display()) })
+        Ok(Symbols { loader, bias: 0, root: format!("{}/", root.display()) })
+    }
+
+    /// Opens the ELF file of a program that the kernel loaded.
+    fn open_program(elf: &Path, root: &Path) -> Result<Self> {
+        let bytes = fs::read(elf).with_context(|| format!("{} cannot be read", elf.display()))?;
+        let bias = if elf::is_position_independent(&bytes) { PIE_BASE } else { 0 };
+        Ok(Symbols { bias, ..Symbols::open(elf, root)? })
     }
 
     /// `address` in words: `ffffffc080001234 function+0x34 (kernel/src/main.rs:12)`, as much of it as is known.
     pub fn describe(&self, address: u64) -> String {
         let mut text = format!("{address:016x}");
+        let address = address.wrapping_sub(self.bias);
         if let Some(symbol) = self.loader.find_symbol_info(address) {
             // `#` leaves out the hash.
             let name = rustc_demangle::demangle(symbol.name());
@@ -37,5 +56,99 @@ impl Symbols {
             };
         }
         text
+    }
+}
+
+/// The names in all ELF files that a machine runs. A file is opened when the console first speaks of it.
+pub struct Names {
+    root: PathBuf,
+    kernel: PathBuf,
+    /// By task's name.
+    programs: BTreeMap<String, PathBuf>,
+    /// None for a file that has no symbols.
+    open: BTreeMap<PathBuf, Option<Symbols>>,
+}
+
+impl Names {
+    /// Those of a machine that boots `images`, and of a program of the host if it runs one.
+    pub fn new(images: &Images, host: Option<&Path>) -> Names {
+        let host = host.and_then(|path| Some((path.file_name()?.to_str()?.to_string(), path.to_path_buf())));
+        let programs = images.programs.clone().into_iter().chain(host);
+        Names {
+            root: images.root.clone(),
+            kernel: images.elf.clone(),
+            programs: programs.map(|(name, path)| (task_name(&name).to_string(), path)).collect(),
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// A token in words.
+    pub fn describe(&mut self, token: Token<'_>) -> String {
+        let (address, file, open): (_, _, fn(&Path, &Path) -> _) = match token {
+            Token::Instruction(word) => return instruction(word),
+            Token::Kernel(address) => (address, Some(&self.kernel), Symbols::open),
+            Token::Program(name, address) => (address, self.programs.get(name), Symbols::open_program),
+        };
+        let Some(file) = file else { return format!("{address:016x}") };
+        if !self.open.contains_key(file) {
+            self.open.insert(file.clone(), open(file, &self.root).ok());
+        }
+        match &self.open[file] {
+            Some(symbols) => symbols.describe(address),
+            None => format!("{address:016x}"),
+        }
+    }
+}
+
+/// An instruction as [`Names::describe`] tells it: `d65f03c0 ret`.
+pub fn instruction(word: u32) -> String {
+    format!("{word:08x} {}", disassemble(word))
+}
+
+/// The name the kernel gives a task that runs the program `name`: what of it fits, by whole characters.
+fn task_name(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_tasks_have_them() {
+        assert_eq!(task_name("crash"), "crash");
+        assert_eq!(task_name("a-program-of-the-host"), "a-program-of-the");
+        assert_eq!(task_name("fifteen bytes..é"), "fifteen bytes..");
+    }
+
+    #[test]
+    fn what_has_no_symbols_is_told_as_it_is() {
+        let images = Images {
+            root: "/nowhere".into(),
+            ktest: false,
+            elf: "/nowhere/kernel".into(),
+            image: "/nowhere/Image".into(),
+            programs: [("crash".to_string(), "/nowhere/crash".into())].into(),
+            initramfs: "/nowhere/initramfs".into(),
+        };
+        let mut names = Names::new(&images, Some(Path::new("/nowhere/a-program-of-the-host")));
+        assert!(names.programs.contains_key("a-program-of-the"));
+        assert_eq!(names.describe(Token::Kernel(0x1234)), "0000000000001234");
+        assert_eq!(names.describe(Token::Program("crash", 0x1234)), "0000000000001234");
+        assert_eq!(names.describe(Token::Program("other", 0x1234)), "0000000000001234");
+        assert_eq!(names.describe(Token::Instruction(0xd65f_03c0)), "d65f03c0 ret");
+        assert_eq!(names.open.len(), 2, "a file is tried once, and only when it is spoken of");
+    }
+
+    /// This test's own executable stands in for a program: it has symbols, and it is position-independent.
+    #[test]
+    fn a_program_is_named_where_it_was_loaded() {
+        let path = std::env::current_exe().unwrap();
+        let symbols = Symbols::open(&path, Path::new("/nowhere")).unwrap();
+        let loaded = Symbols::open_program(&path, Path::new("/nowhere")).unwrap();
+        let named = (0..0x1000_0000).step_by(0x1000).map(|address| (address, symbols.describe(address)));
+        let (address, text) = named.into_iter().find(|(_, text)| text.contains('+')).unwrap();
+        let shifted = loaded.describe(address + PIE_BASE);
+        assert_eq!(text.split_once(' ').unwrap().1, shifted.split_once(' ').unwrap().1);
     }
 }

@@ -210,7 +210,8 @@ running_high:
     msr     tpidr_el0, xzr
     msr     tpidrro_el0, xzr
     msr     contextidr_el1, xzr
-    msr     mdscr_el1, xzr
+    msr     mdscr_el1, xzr              // the kernel itself is not debugged (KDE)
+    msr     oslar_el1, xzr              // the OS lock is set out of reset, and keeps debug events away from EL0
     mov     x0, #{CPACR_FPEN}
     msr     cpacr_el1, x0
     pmu_version x0

@@ -1,13 +1,13 @@
 //! From the first instruction to the first program.
 
-use crate::exception::report;
 use crate::mm::kernel_map::{self, MAIR};
 use crate::mm::stacks::{KernelStack, THREAD_SIZE};
 use crate::mm::{self, USER_VA_BITS};
 use crate::percpu::this_cpu;
 use crate::process;
+use crate::report;
 use crate::sched::{self, task::Task};
-use crate::{console, fs, irq, power, random};
+use crate::{console, counters, fs, irq, power, random, signal, uaccess};
 use alloc::string::String;
 use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
@@ -215,6 +215,8 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     };
     // SAFETY: as above; used until `console` moves to its final mapping.
     unsafe { console::init(NonNull::new(uart).expect("mapped in the kernel half"), console.clock) };
+    // SAFETY: once, with the early tables, DAIF masked.
+    unsafe { uaccess::init() };
     let arguments = Arguments::parse(console.bootargs);
     console::init_log(arguments.log, arguments.records);
     power::init(arguments.semihosting, console.psci);
@@ -292,7 +294,7 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     if let Some(name) = arguments.ktest {
         crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
     }
-    if let Err(why) = fs::init(machine.initrd) {
+    if let Err(why) = fs::init(machine.initrd, &[("proc/counters", counters::text), ("proc/deaths", signal::deaths)]) {
         report::refuse(format_args!("{why}"));
     }
     let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());

@@ -1,10 +1,11 @@
 //! Exceptions from EL0: system calls, interrupts and faults of programs; and the way back.
 
-use super::{mask_irqs, read_esr, read_far, unmask};
-use crate::mm::user::{Access, Fault};
+use super::emulate::emulate;
+use super::{mask_irqs, read_esr, read_far, taken, unmask};
+use crate::mm::user::{Access, Fault, Taken};
 use crate::percpu::{count, this_cpu};
 use crate::sched::{self, current, task::flags};
-use crate::{irq, signal, syscall};
+use crate::{irq, report, signal, syscall};
 use core::sync::atomic::Ordering::Relaxed;
 use trap::esr::{Ec, Esr};
 use trap::fault::FaultStatus;
@@ -30,23 +31,33 @@ extern "C" fn el0_sync_handler(regs: &mut PtRegs) {
 
 /// Anything but a system call: memory that is served, or a signal.
 #[cold]
-fn fault(regs: &PtRegs, esr: Esr, far: u64) {
+fn fault(regs: &mut PtRegs, esr: Esr, far: u64) {
+    regs.esr = esr.0;
     let access = match esr.ec() {
         Ec::DATA_ABORT_LOWER => Some(super::data_access(esr)),
         Ec::INSTRUCTION_ABORT_LOWER => Some(Access::Execute),
         _ => None,
     };
-    let mapping = match access.map(|access| serve_fault(esr, far, access)) {
+    let (mapping, repeats) = match access.map(|access| serve_fault(regs, esr, far, access)) {
         Some(Ok(())) => return,
-        Some(Err(Fault::OutOfMemory)) => return signal::out_of_memory(regs, esr, far),
-        Some(Err(Fault::Refused(mapping))) => mapping,
-        None => Mapping::None,
+        Some(Err(Fault::OutOfMemory)) => return signal::out_of_memory(regs, taken(Slot::El0Sync, esr, far)),
+        Some(Err(Fault::Refused(mapping))) => (mapping, 0),
+        Some(Err(Fault::Stuck(times))) => (Mapping::Forbids, times),
+        None => {
+            let pc = regs.pc;
+            let emulated = matches!(esr.ec(), Ec::UNKNOWN | Ec::SYSTEM) && emulate(regs);
+            if emulated && regs.pc != pc {
+                return;
+            }
+            // An instruction that was done but not stepped over would be done for ever.
+            (Mapping::None, emulated.into())
+        }
     };
-    signal::fault(regs, esr, far, mapping);
+    signal::fault(regs, report::Taken { repeats, ..taken(Slot::El0Sync, esr, far) }, mapping);
 }
 
 /// Has the running task's memory serve an abort at `far`. Only faults of translation, access flag and permission can be.
-pub(super) fn serve_fault(esr: Esr, far: u64, access: Access) -> Result<(), Fault> {
+pub(super) fn serve_fault(regs: &PtRegs, esr: Esr, far: u64, access: Access) -> Result<(), Fault> {
     let task = current();
     let mut space = task.space.try_lock().expect("only its own task uses an address space, and not twice");
     let Some(space) = &mut *space else { return Err(Fault::Refused(Mapping::None)) };
@@ -56,7 +67,7 @@ pub(super) fn serve_fault(esr: Esr, far: u64, access: Access) -> Result<(), Faul
     ) {
         return Err(Fault::Refused(Mapping::Forbids));
     }
-    space.fault(untagged(far) as usize, access).map(|_| ())
+    space.serve(Taken::new(regs, esr, far), untagged(far) as usize, access)
 }
 
 /// An interrupt.
@@ -75,9 +86,14 @@ extern "C" fn el0_error_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El0Error as usize]);
     unmask!(0b1000);
     if super::serror_is_harmless(esr) {
-        log::warn!("SError in a program, nothing was lost: ESR {:#x}", esr.0);
+        report::warning(
+            format_args!("nothing was lost: {}", esr.sentence(None)),
+            regs,
+            taken(Slot::El0Error, esr, far),
+        );
     } else {
-        signal::fault(regs, esr, far, Mapping::None);
+        regs.esr = esr.0;
+        signal::fault(regs, taken(Slot::El0Error, esr, far), Mapping::None);
     }
     exit_to_user(regs);
 }

@@ -1,15 +1,20 @@
 //! Exceptions from EL1: from the kernel itself.
 
-use super::{read_esr, read_far, report, unmask};
+use super::{read_esr, read_far, taken, unmask};
+use crate::bug::{self, BUG_BRK_IMM, Bug};
 #[cfg(feature = "ktest")]
 use crate::ktest;
-use crate::mm::user::Fault;
+use crate::mm::USER_END;
+use crate::mm::user::{Fault, USER_START};
 use crate::percpu::{count, this_cpu};
+use crate::report::{self, Taken};
 use crate::sched;
-use crate::{irq, signal, uaccess};
+use crate::uaccess::{self, Kind};
+use crate::{irq, signal};
 use core::arch::asm;
 use trap::esr::{Ec, Esr};
 use trap::frame::PtRegs;
+use trap::signal::untagged;
 use trap::slot::Slot;
 
 /// A synchronous exception. DAIF is inherited from the interrupted code, never blindly unmasked; after a debug exception
@@ -18,29 +23,62 @@ use trap::slot::Slot;
 extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
     let (esr, far) = (read_esr(), read_far());
     count(&this_cpu().counters.el1_sync[esr.ec().number() as usize]);
+    regs.esr = esr.0;
     match esr.ec() {
         Ec::DATA_ABORT_CURRENT => data_abort(regs, esr, far),
+        Ec::INSTRUCTION_ABORT_CURRENT => outside_window("the kernel executed user memory", regs, esr, far),
+        Ec::BRK64 if esr.iss() as u16 == BUG_BRK_IMM => on_bug(regs, esr, far),
         #[cfg(feature = "ktest")]
         Ec::BRK64 if matches!(esr.iss() as u16, ktest::PROBE | ktest::RETURNED) => {
             inherit_daif(regs, esr);
             ktest::on_brk(regs, esr.iss() as u16);
         }
-        _ => report::exception("", Slot::El1hSync, regs, esr, far),
+        _ => report::exception("", regs, taken(Slot::El1hSync, esr, far)),
     }
 }
 
 /// An abort in the kernel: of a copy routine, which the task's memory may serve or a fixup end; or a fault of the kernel.
 fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
-    let Some(fixup) = uaccess::fixup(regs.pc as usize) else {
-        report::exception("", Slot::El1hSync, regs, esr, far);
+    let fixup = match uaccess::fixup(regs.pc as usize) {
+        Some((fixup, Kind::Kernel)) => {
+            regs.pc = fixup as u64;
+            return;
+        }
+        Some((fixup, Kind::User)) if uaccess::has_pan() || regs.access_window != 0 => fixup,
+        _ => outside_window("the kernel touched user memory outside an access window", regs, esr, far),
     };
     inherit_daif(regs, esr);
-    match super::el0::serve_fault(esr, far, super::data_access(esr)) {
+    match super::el0::serve_fault(regs, esr, far, super::data_access(esr)) {
         Ok(()) => return,
         Err(Fault::OutOfMemory) => signal::out_of_memory_in_copy(),
         Err(Fault::Refused(_)) => {}
+        Err(Fault::Stuck(repeats)) => report::exception(
+            "a fault was served and comes again",
+            regs,
+            Taken { repeats, ..taken(Slot::El1hSync, esr, far) },
+        ),
     }
     regs.pc = fixup as u64;
+}
+
+/// A BUG or a WARN.
+fn on_bug(regs: &mut PtRegs, esr: Esr, far: u64) {
+    let taken = taken(Slot::El1hSync, esr, far);
+    match bug::find(regs.pc as usize) {
+        Some(Bug { file, line, goes_on: true }) => {
+            inherit_daif(regs, esr);
+            report::warning(format_args!("WARN at {file}:{line}"), regs, taken);
+            regs.pc += 4;
+        }
+        Some(Bug { file, line, .. }) => report::stop(format_args!("BUG at {file}:{line}"), regs, taken),
+        None => report::exception("", regs, taken),
+    }
+}
+
+/// Reports an abort that no copy of user memory made; `what` if it was at a user address all the same.
+fn outside_window(what: &str, regs: &mut PtRegs, esr: Esr, far: u64) -> ! {
+    let of_user = esr.far_valid() && (USER_START..USER_END).contains(&(untagged(far) as usize));
+    report::exception(if of_user { what } else { "" }, regs, taken(Slot::El1hSync, esr, far))
 }
 
 /// DAIF as the interrupted code had it; debug stays masked after a debug exception, or it would be taken again.
@@ -70,8 +108,9 @@ extern "C" fn el1h_error_handler(regs: &mut PtRegs) {
     let (esr, far) = (read_esr(), read_far());
     count(&this_cpu().counters.slots[Slot::El1hError as usize]);
     unmask!(0b1000);
+    regs.esr = esr.0;
     if !super::serror_is_harmless(esr) {
-        report::exception("", Slot::El1hError, regs, esr, far);
+        report::exception("", regs, taken(Slot::El1hError, esr, far));
     }
-    log::warn!("SError in the kernel, nothing was lost: ESR {:#x}", esr.0);
+    report::warning(format_args!("nothing was lost: {}", esr.sentence(None)), regs, taken(Slot::El1hError, esr, far));
 }

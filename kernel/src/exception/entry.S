@@ -30,7 +30,7 @@
 // kernel_entry_el0: the frame of an exception from EL0.
 //
 // Live and DAIF as for save_regs. Leaves x0 = the frame; x1..x28 zero, so that no user value steers speculation in the
-// kernel; x29 = the frame record of zeroes, where a backtrace ends; SP_EL0 = current.
+// kernel; x29 = the frame record of zeroes, where a backtrace ends; SP_EL0 = current; no window to user memory.
     .macro  kernel_entry_el0
     save_regs
     mrs     x21, sp_el0
@@ -41,6 +41,10 @@
     mov     w21, #{NO_SYSCALL}
     str     w21, [sp, #{S_SYSCALLNO}]
     stp     xzr, xzr, [sp, #{S_STACKFRAME}]
+    without_pan
+    window_close x20
+    isb
+    end_without_pan
     add     x29, sp, #{S_STACKFRAME}
     mov     x0, sp
     .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28
@@ -51,7 +55,8 @@
 // kernel_entry_el1: the frame of an exception from EL1.
 //
 // Live and DAIF as for save_regs. SP_EL0 is `current` already. The frame record of fp and ELR chains the interrupted function
-// to the handler's backtrace. Leaves x0 = the frame.
+// to the handler's backtrace. A window to user memory is closed, and the frame says that it was open: never by a raw TTBR0, as
+// the task's may be another one when it returns. Leaves x0 = the frame.
     .macro  kernel_entry_el1
     save_regs
     add     x21, sp, #{S_FRAME_SIZE}
@@ -60,15 +65,32 @@
     str     w21, [sp, #{S_SYSCALLNO}]
     stp     x29, x22, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
+    str     xzr, [sp, #{S_ACCESS_WINDOW}]
+    without_pan
+    mrs     x20, ttbr0_el1
+    lsr     x20, x20, #48               // the ASID, which is 0 for the empty table only
+    cbz     x20, 1f
+    mov     x20, #1
+    str     x20, [sp, #{S_ACCESS_WINDOW}]
+    window_close x20
+    isb
+1:  end_without_pan
     mov     x0, sp
     .endm
 
 // kernel_exit: back to what the frame at sp says, and past it.
 //
-// Live: sp = the frame. From the first instruction to eret DAIF is fully masked: an exception in between would overwrite
+// Live: sp = the frame, SP_EL0 = current. EL0 gets its memory, and the kernel the window that it had. From the first instruction to eret DAIF is fully masked: an exception in between would overwrite
 // ELR and SPSR. Nothing but the restore stands here. The barrier behind eret stops speculation past it.
     .macro  kernel_exit el
     msr     daifset, #0xf
+    without_pan
+    .if \el == 1
+    ldr     x21, [sp, #{S_ACCESS_WINDOW}]
+    cbz     x21, 1f
+    .endif
+    window_open x21                     // eret synchronises
+1:  end_without_pan
     ldp     x21, x22, [sp, #{S_PC}]
     msr     elr_el1, x21
     msr     spsr_el1, x22
@@ -131,6 +153,19 @@
     bad_mode_stub 0, el0_32_irq, 13
     bad_mode_stub 0, el0_32_fiq, 14
     bad_mode_stub 0, el0_32_error, 15
+    .global entry_stubs_end
+entry_stubs_end:
+
+// Where each stub begins, by slot: backtraces look their return addresses up here.
+    .section .rodata.entry_stubs, "a"
+    .balign 8
+    .global entry_stubs
+entry_stubs:
+    .irp    label, el1t_sync, el1t_irq, el1t_fiq, el1t_error, el1h_sync, el1h_irq, el1h_fiq, el1h_error, el0_sync, el0_irq, el0_fiq, el0_error, el0_32_sync, el0_32_irq, el0_32_fiq, el0_32_error
+    .quad   \label
+    .endr
+
+    .section .entry.text, "ax"
 
 // ret_from_fork: the first code of a new task. Live: sp = its frame, everything else is 0 or the scheduler's. IRQs masked.
     .global ret_from_fork
@@ -150,6 +185,7 @@ bad_stack:
     str     x21, [sp, #{S_SP}]
     mov     w21, #{NO_SYSCALL}
     str     w21, [sp, #{S_SYSCALLNO}]
+    str     xzr, [sp, #{S_ACCESS_WINDOW}]
     stp     x29, x22, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
     adr     x1, vectors

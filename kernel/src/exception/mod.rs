@@ -20,15 +20,32 @@
 //! | `el0_irq`, `el1h_irq` | on | on | off | on |
 //! | `el1h_sync` | as interrupted, off after a debug exception | as interrupted | as interrupted | as interrupted |
 //! | `el0_error`, `el1h_error` | on | off | off | off |
+//!
+//! # Memory of programs
+//!
+//! In the kernel, user addresses fault. A CPU with FEAT_PAN sees to that by PSTATE.PAN, which every exception sets; on one without,
+//! `kernel_entry_el0` puts an empty table into TTBR0 and `kernel_exit 0` the task's. A copy of user memory ([`uaccess`](crate::uaccess))
+//! opens a window for itself; an exception in the middle of it finds the window open, notes that in its frame, closes it, and opens
+//! it again when it returns. So no interrupt handler, and no other task that is switched to there, has a program's memory at hand.
+//!
+//! A fault at a user address may be none: memory that is touched for the first time, a stack that grows, a page to be copied
+//! after a `fork`. Those are served, by the same code for the program and for a copy, before there is talk of a signal or a fixup.
+//!
+//! # Single steps
+//!
+//! MDSCR_EL1.KDE stays 0, so the CPU takes no step, breakpoint or watchpoint exception from EL1, whatever a program has armed; the
+//! step that is due is in SPSR.SS, and so is saved and restored with the frame.
 
 pub mod el0;
 mod el1;
-pub mod report;
+mod emulate;
 mod stack;
 
 use crate::mm::stacks::THREAD_SHIFT;
 use crate::mm::user::Access;
 use crate::percpu::{PerCpu, count, this_cpu};
+use crate::report::{self, Taken};
+use crate::uaccess::CURRENT_TTBR0;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use trap::esr::Esr;
@@ -37,6 +54,7 @@ use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
 use trap::slot::Slot;
 
 global_asm!(
+    include_str!("../uaccess/window.S"),
     include_str!("vectors.S"),
     include_str!("entry.S"),
     S_FRAME_SIZE = const S_FRAME_SIZE,
@@ -44,10 +62,13 @@ global_asm!(
     S_SP = const offset_of!(PtRegs, sp),
     S_PC = const offset_of!(PtRegs, pc),
     S_SYSCALLNO = const offset_of!(PtRegs, syscallno),
+    S_ACCESS_WINDOW = const offset_of!(PtRegs, access_window),
     S_STACKFRAME = const offset_of!(PtRegs, stackframe),
     NO_SYSCALL = const NO_SYSCALL,
     THREAD_SHIFT = const THREAD_SHIFT,
     CPU_CURRENT = const offset_of!(PerCpu, current),
+    CPU_EMPTY_TTBR0 = const offset_of!(PerCpu, empty_ttbr0),
+    CURRENT_TTBR0 = const CURRENT_TTBR0,
     CPU_OVERFLOW_STACK = const offset_of!(PerCpu, overflow_stack),
     schedule_tail = sym el0::schedule_tail,
     exit_to_user = sym el0::exit_to_user,
@@ -93,6 +114,11 @@ macro_rules! mask_irqs {
 }
 use {mask_irqs, unmask};
 
+/// An exception that comes for the first time.
+fn taken(slot: Slot, esr: Esr, far: u64) -> Taken {
+    Taken { slot, esr, far, repeats: 0 }
+}
+
 /// What a data abort was doing. Cache maintenance reports a write but needs no more than a read.
 fn data_access(esr: Esr) -> Access {
     match esr.decode() {
@@ -112,5 +138,5 @@ fn serror_is_harmless(esr: Esr) -> bool {
 extern "C" fn bad_mode(regs: &mut PtRegs, slot: usize) -> ! {
     let slot = Slot::ALL[slot & 0xf];
     count(&this_cpu().counters.slots[slot as usize]);
-    report::exception("bad mode: no exception should come through this slot", slot, regs, read_esr(), read_far())
+    report::exception("bad mode: no exception should come through this slot", regs, taken(slot, read_esr(), read_far()))
 }

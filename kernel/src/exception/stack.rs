@@ -1,7 +1,8 @@
 //! Kernel stack overflow: what `kernel_ventry` found, told on a stack that has room.
 
-use super::{read_esr, read_far, report};
+use super::{read_esr, read_far, taken};
 use crate::percpu::{count, this_cpu};
+use crate::report;
 use trap::frame::PtRegs;
 use trap::slot::Slot;
 
@@ -10,5 +11,5 @@ use trap::slot::Slot;
 pub(super) extern "C" fn bad_stack(regs: &mut PtRegs, slot: usize) -> ! {
     let slot = Slot::ALL[slot & 0xf];
     count(&this_cpu().counters.slots[slot as usize]);
-    report::overflow(slot, regs, read_esr(), read_far())
+    report::overflow(regs, taken(slot, read_esr(), read_far()))
 }

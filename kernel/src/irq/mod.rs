@@ -65,6 +65,13 @@ pub fn handling() -> Option<u32> {
     (irq != NONE).then_some(irq)
 }
 
+/// An interrupt that was acknowledged and not ended, though no handler runs for it. For reports.
+pub fn not_ended() -> Option<u32> {
+    // Whoever holds the controller is just about to end one.
+    let active = CONTROLLER.get()?.try_lock()?.active(this_cpu().index)?;
+    (handling() != Some(active)).then_some(active)
+}
+
 /// Handles what is pending, on the interrupt stack: interrupts are only taken on task stacks, as handlers run with IRQs masked.
 pub fn handle(regs: &mut PtRegs) {
     let preempt = &sched::current().preempt;

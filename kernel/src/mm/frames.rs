@@ -14,7 +14,7 @@ unsafe extern "C" {
     fn copy_page(to: *mut u8, from: *const u8);
 }
 
-/// A frame that is ours alone; dropped, it is free again.
+/// A frame, ours alone or [shared](Frame::share); when the last of its owners drops it, it is free again.
 pub struct Frame {
     address: u64,
 }
@@ -28,6 +28,17 @@ impl Frame {
     /// Where the linear map has it.
     pub fn as_ptr(&self) -> *mut u8 {
         phys_to_virt(self.address)
+    }
+
+    /// Another owner of the same frame; nobody writes to it from now on, until there is only one owner again.
+    pub fn share(&self) -> Frame {
+        *FRAMES.lock().other_owners(self.address) += 1;
+        Frame { address: self.address }
+    }
+
+    /// Whether it has other owners.
+    pub fn is_shared(&self) -> bool {
+        *FRAMES.lock().other_owners(self.address) > 0
     }
 
     /// Gives it up to a page table; [`Frame::from_raw`] takes it back.
@@ -47,12 +58,20 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         let mut frames = FRAMES.lock();
+        let others = frames.other_owners(self.address);
+        if *others > 0 {
+            *others -= 1;
+            return;
+        }
         // SAFETY: the frame is in the linear map and was ours alone.
         unsafe { phys_to_virt::<u64>(self.address).write(frames.freed) };
         frames.freed = self.address;
         frames.free += 1;
     }
 }
+
+/// How often a frame can be shared: each time by one more program.
+pub const MAX_SHARES: usize = u8::MAX as usize;
 
 struct Frames {
     /// Head of the list of frames given back, each holding the address of the next; [`END`] ends it.
@@ -61,11 +80,30 @@ struct Frames {
     unused: Vec<Region, 32>,
     /// How many frames can be had.
     free: usize,
+    /// How many other owners each frame has; the ranges together are all the RAM that was ever `unused`.
+    owners: Vec<Owners, 32>,
+}
+
+/// Counts of other owners, for the frames from `base` on. At most [`MAX_SHARES`].
+struct Owners {
+    base: u64,
+    counts: &'static mut [u8],
+}
+
+impl Frames {
+    fn other_owners(&mut self, address: u64) -> &mut u8 {
+        let owners = self
+            .owners
+            .iter_mut()
+            .find(|owners| owners.base <= address && address < owners.base + (owners.counts.len() * PAGE_SIZE) as u64);
+        let owners = owners.expect("a frame is of RAM that was counted");
+        &mut owners.counts[((address - owners.base) / PAGE_SIZE as u64) as usize]
+    }
 }
 
 const END: u64 = u64::MAX;
 
-static FRAMES: IrqLock<Frames> = IrqLock::new(Frames { freed: END, unused: Vec::new(), free: 0 });
+static FRAMES: IrqLock<Frames> = IrqLock::new(Frames { freed: END, unused: Vec::new(), free: 0, owners: Vec::new() });
 
 /// Starts the allocator with `memory` less what is `kept`, all in whole frames.
 pub fn init(memory: impl Iterator<Item = Region>, kept: impl Iterator<Item = Region> + Clone) {
@@ -84,6 +122,28 @@ pub fn init(memory: impl Iterator<Item = Region>, kept: impl Iterator<Item = Reg
             frames.free += ((stop - start) / PAGE_SIZE as u64) as usize;
             start = next.map_or(end, |kept| kept.end().next_multiple_of(PAGE_SIZE as u64).max(stop));
         }
+    }
+}
+
+/// Makes room, at the beginning of each range of unused RAM, to count owners. Called once the linear map stands, before the
+/// first frame is shared or dropped.
+pub fn init_owners() {
+    let mut frames = FRAMES.lock();
+    let Frames { unused, free, owners, .. } = &mut *frames;
+    for region in unused {
+        let frames = (region.size / PAGE_SIZE as u64) as usize;
+        let pages = frames.div_ceil(PAGE_SIZE);
+        // SAFETY: unused RAM in the linear map, for good.
+        let counts = unsafe {
+            let counts = phys_to_virt::<u8>(region.base);
+            (0..pages).for_each(|page| clear_page(counts.add(page * PAGE_SIZE)));
+            core::slice::from_raw_parts_mut(counts, frames)
+        };
+        // There are as many as there are unused ranges.
+        let _ = owners.push(Owners { base: region.base, counts });
+        let taken = (pages * PAGE_SIZE) as u64;
+        *region = Region { base: region.base + taken, size: region.size - taken };
+        *free -= pages;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernel's own translation tables (TTBR1): the linear map of RAM, the image, stacks and device registers.
 
 use super::{DEVICES_BASE, LINEAR_BASE, LINEAR_SIZE, OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
+use crate::percpu::this_cpu;
 use crate::sync::IrqLock;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress};
@@ -95,14 +96,7 @@ static EMPTY_TABLE: EmptyTable = EmptyTable([0; 512]);
 
 /// TTBR0_EL1 of the empty table, with ASID 0, which is nobody's.
 pub fn empty_ttbr0() -> u64 {
-    image_to_phys(addr_of!(EMPTY_TABLE) as usize)
-}
-
-/// The physical address of something in the image.
-fn image_to_phys(address: usize) -> u64 {
-    let map = KERNEL_MAP.lock();
-    let image = map.as_ref().expect("the kernel map stands").mapping.translation().image;
-    (address - addr_of!(_text) as usize) as u64 + image
+    this_cpu().empty_ttbr0.load(Relaxed)
 }
 
 impl KernelMap {
@@ -167,6 +161,17 @@ pub unsafe fn init(memory: &[Region], image: Region) {
     // The boot tables stay where they are, in the image, which the linear map holds too.
     map.mapping.translation().live.store(true, Relaxed);
     *KERNEL_MAP.lock() = Some(map);
+    this_cpu().empty_ttbr0.store(empty, Relaxed);
+}
+
+/// What `address` of the kernel's half is mapped to, as the CPU's own translation has it. Clobbers PAR_EL1.
+pub fn physical(address: usize) -> Option<u64> {
+    let par: u64;
+    // SAFETY: a translation for reading, whose result is a register; a fault is a bit of it.
+    unsafe {
+        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) address, out(reg) par, options(nostack, preserves_flags))
+    };
+    (par & 1 == 0).then_some(par & 0xffff_ffff_f000 | address as u64 & 0xfff)
 }
 
 /// Maps device registers, for good.

@@ -71,4 +71,5 @@ pub unsafe fn init(machine: &Machine<'_>, image: Region, dtb: Region) {
     frames::init(machine.memory.iter().copied(), kept);
     // SAFETY: as promised by the caller.
     unsafe { kernel_map::init(&machine.memory, image) };
+    frames::init_owners();
 }

@@ -4,6 +4,7 @@
 //! frame has been reserved; `kernel_ventry` tests that bit. The upper half of each slot is mapped to nothing: it is the
 //! guard below the next slot's stack. Stacks given back stay mapped and are used again.
 
+use super::frames::MAX_SHARES;
 use super::{OutOfMemory, PAGE_SIZE, STACKS_BASE, kernel_map};
 use crate::sync::IrqLock;
 use core::ops::Range;
@@ -15,6 +16,8 @@ pub const THREAD_SHIFT: u32 = 14;
 pub const THREAD_SIZE: usize = 1 << THREAD_SHIFT;
 /// Stacks there can be: what the tasks, and each CPU's interrupts and overflow reports, run on.
 pub const MAX_STACKS: usize = 256;
+// Each program has one, and shares a frame once at most.
+const _: () = assert!(MAX_STACKS <= MAX_SHARES + 1);
 
 const SLOT_SIZE: usize = 2 * THREAD_SIZE;
 
@@ -49,9 +52,20 @@ impl KernelStack {
 
     /// Its addresses; the end is the SP of an empty stack.
     pub fn range(&self) -> Range<usize> {
-        let low = STACKS_BASE + self.slot * SLOT_SIZE;
+        Self::range_of(self.slot)
+    }
+
+    fn range_of(slot: usize) -> Range<usize> {
+        let low = STACKS_BASE + slot * SLOT_SIZE;
         low..low + THREAD_SIZE
     }
+}
+
+/// The stack whose slot, or the guard below which, `address` is in.
+pub fn slot_of(address: usize) -> Option<Range<usize>> {
+    // The guard below a stack is the upper half of the slot before.
+    let slot = address.checked_sub(STACKS_BASE - THREAD_SIZE)? / SLOT_SIZE;
+    (slot < STACKS.try_lock()?.mapped).then(|| KernelStack::range_of(slot))
 }
 
 impl Drop for KernelStack {

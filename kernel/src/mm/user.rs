@@ -1,7 +1,7 @@
 //! Address spaces of tasks (TTBR0): which addresses a program may use, and the frames behind them.
 //!
-//! A program's memory is a list of areas with rights. A page gets its frame when it is first touched, in [`AddressSpace::fault`],
-//! which both the EL0 abort handler and the copy routines call before anything is called a fault.
+//! A program's memory is a list of areas with rights. A page gets its frame when it is first touched, and one of its own when it is
+//! first written to after a `fork`, in [`AddressSpace::serve`], which both the EL0 abort handler and the copy routines call before anything is called a fault.
 
 use super::kernel_map::{NORMAL, ROOT_LEVEL};
 use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
@@ -16,6 +16,9 @@ use core::cell::RefCell;
 use core::ops::Range;
 use core::ptr::NonNull;
 use frames::Frame;
+use trap::esr::Esr;
+use trap::frame::PtRegs;
+use trap::place::{self, Place};
 use trap::signal::Mapping as Held;
 
 /// What a program may do with an area. Nothing is executable and writable unless the program asked for both.
@@ -47,6 +50,24 @@ pub enum Fault {
     Refused(Held),
     /// It would have been served, had there been a frame.
     OutOfMemory,
+    /// It was served so many times, and came again each time: what was written to the tables is not what the CPU sees.
+    Stuck(u32),
+}
+
+/// How often the same fault is served before it is told to be stuck.
+const MAX_SERVED: u32 = 8;
+
+/// A fault as it was taken: a digest of instruction, address, syndrome and all registers, so that a loop that goes on is not
+/// taken for one that stands still.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken(u64);
+
+impl Taken {
+    /// The fault that made a frame.
+    pub fn new(regs: &PtRegs, esr: Esr, far: u64) -> Self {
+        let values = regs.regs.iter().chain([&regs.sp, &regs.pc, &esr.0, &far]);
+        Taken(values.fold(0, |digest: u64, value| digest.rotate_left(7) ^ value))
+    }
 }
 
 impl From<OutOfMemory> for Fault {
@@ -98,6 +119,8 @@ const FIRST_PROGRAM_FRAMES: usize = 256;
 const MAX_AREAS: usize = 256;
 /// No program address is below this: a null pointer with a small offset faults.
 pub const USER_START: usize = 0x1_0000;
+/// Bytes below a stack that nothing can be mapped to, so that a program which overflows it finds out.
+const STACK_GUARD: usize = 1 << 20;
 /// Where `mmap` looks for room, from here down.
 const MMAP_TOP: usize = USER_END - (1 << 30);
 
@@ -176,9 +199,12 @@ pub struct AddressSpace {
     pages: BTreeMap<usize, Frame>,
     /// Sorted, disjoint, neighbours with the same rights joined.
     areas: Vec<Area>,
+    /// From the first to the last segment of the program's file.
+    image: Range<usize>,
     heap: Range<usize>,
-    /// The stack, for words about addresses.
     stack: Range<usize>,
+    /// The last fault, and how often it was served since anything else happened here.
+    served: (Taken, u32),
     /// Whether its pages may be the last ones of the machine.
     first_program: bool,
     asid: Asid,
@@ -196,8 +222,10 @@ impl AddressSpace {
             mapping,
             pages: BTreeMap::new(),
             areas: Vec::new(),
+            image: 0..0,
             heap: 0..0,
             stack: 0..0,
+            served: Default::default(),
             first_program: false,
             asid,
         })
@@ -212,8 +240,11 @@ impl AddressSpace {
         self.mapping.root_address().0 as u64 | (self.asid.0 as u64) << 48
     }
 
-    /// Adds an area, in place of whatever was there; whole pages, below [`USER_END`].
+    /// Adds an area, in place of whatever was there; whole pages, below [`USER_END`] and not in the stack's guard.
     pub fn map(&mut self, range: Range<usize>, rights: Rights) -> Result<(), OutOfMemory> {
+        if intersect(&range, &self.guard()) {
+            return Err(OutOfMemory);
+        }
         self.unmap(range.clone())?;
         self.room_for_area()?;
         let at = self.areas.partition_point(|area| area.start < range.start);
@@ -224,6 +255,7 @@ impl AddressSpace {
 
     /// Removes whatever is in `range`, whole pages. Fails only when areas would have to be split and there are too many.
     pub fn unmap(&mut self, range: Range<usize>) -> Result<(), OutOfMemory> {
+        self.served = Default::default();
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
         while let Some(page) = self.pages.range(range.clone()).next().map(|(&page, _)| page) {
@@ -247,6 +279,7 @@ impl AddressSpace {
             area.rights = rights;
         }
         self.join();
+        self.served = Default::default();
         for (&page, frame) in self.pages.range(range) {
             if rights.execute {
                 sync_instructions(frame);
@@ -268,9 +301,14 @@ impl AddressSpace {
         reached >= range.end
     }
 
-    /// Whether `range` is free of areas.
+    /// Whether `range` is free of areas and of the stack's guard.
     pub fn is_free(&self, range: Range<usize>) -> bool {
-        self.areas.iter().all(|area| area.end <= range.start || area.start >= range.end)
+        !intersect(&range, &self.guard()) && self.areas.iter().all(|area| !intersect(&range, &(area.start..area.end)))
+    }
+
+    /// What is kept free below the stack.
+    fn guard(&self) -> Range<usize> {
+        self.stack.start.saturating_sub(STACK_GUARD)..self.stack.start
     }
 
     /// The highest free stretch of `size` bytes below [`MMAP_TOP`].
@@ -295,28 +333,33 @@ impl AddressSpace {
         self.stack = stack;
     }
 
-    /// What is at an address, in words.
-    pub fn describe(&self, address: usize) -> &'static str {
-        const GUARD: usize = 1 << 20;
-        match self.area(address) {
-            _ if address >= USER_END => "no user address",
-            _ if self.stack.contains(&address) => "the stack",
-            _ if self.heap.contains(&address) => "the heap",
-            None if (self.stack.start.saturating_sub(GUARD)..self.stack.start).contains(&address) => {
-                "just below the stack: it overflowed into its guard"
-            }
-            None if address < USER_START => "nothing is mapped there: a null pointer",
-            None => "nothing is mapped there",
-            Some(area) if area.rights.execute => "code",
-            Some(area) if area.rights.write => "data",
-            Some(area) if area.rights.read => "read-only data",
-            Some(_) => "memory mapped without any right",
-        }
+    /// What is at an address below [`USER_END`].
+    pub fn place(&self, address: usize) -> Place {
+        let guard = self.guard();
+        let Some(Area { rights: Rights { read, write, execute }, .. }) = self.area(address) else {
+            let below = (self.stack.start - address.min(self.stack.start)) as u64;
+            return if guard.contains(&address) { Place::UserGuard { below } } else { Place::Unmapped };
+        };
+        let area =
+            [(&self.image, place::Area::Image), (&self.heap, place::Area::Heap), (&self.stack, place::Area::Stack)];
+        let area =
+            area.into_iter().find(|(range, _)| range.contains(&address)).map_or(place::Area::Mapped, |found| found.1);
+        Place::User { area, read: *read, write: *write, execute: *execute }
     }
 
-    /// Sets where the heap (`brk`) begins; it is empty then.
-    pub fn set_heap_start(&mut self, start: usize) {
-        self.heap = start..start;
+    /// The aligned word at `address`, if the program could read it and it has been touched. For reports.
+    pub fn peek(&self, address: usize) -> Option<u64> {
+        let page = page_down(address);
+        let frame = self.pages.get(&page).filter(|_| address.is_multiple_of(size_of::<u64>()))?;
+        let readable = self.area(address)?.rights.allow(Access::Read);
+        // SAFETY: an aligned word of a frame that is this address space's.
+        readable.then(|| unsafe { frame.as_ptr().add(address - page).cast::<u64>().read_volatile() })
+    }
+
+    /// Says where the program's segments are; the heap (`brk`) begins behind them, and is empty.
+    pub fn set_image(&mut self, image: Range<usize>) {
+        self.heap = image.end..image.end;
+        self.image = image;
     }
 
     /// Moves the end of the heap, if that can be; returns where it is (Linux `brk`).
@@ -338,25 +381,48 @@ impl AddressSpace {
         self.heap.end
     }
 
-    /// Serves an access that the tables do not allow, if the areas do; returns their rights there. Ok means: try again.
-    pub fn fault(&mut self, address: usize, access: Access) -> Result<Rights, Fault> {
+    /// Serves a fault of the program, or of the kernel on its behalf, at `address`, if the areas allow the access. Ok means:
+    /// try again.
+    pub fn serve(&mut self, taken: Taken, address: usize, access: Access) -> Result<(), Fault> {
+        let times = if self.served.0 == taken { self.served.1 + 1 } else { 0 };
+        if times == MAX_SERVED {
+            return Err(Fault::Stuck(times));
+        }
+        self.fault(address, access)?;
+        self.served = (taken, times);
+        Ok(())
+    }
+
+    /// Makes an access possible, if the areas allow it; returns their rights there.
+    fn fault(&mut self, address: usize, access: Access) -> Result<Rights, Fault> {
         let area = *self.area(address).ok_or(Fault::Refused(Held::None))?;
         if !area.rights.allow(access) {
             return Err(Fault::Refused(Held::Forbids));
         }
         let page = page_down(address);
-        if let Some(frame) = self.pages.get(&page) {
-            set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
-        } else {
-            if !self.first_program && frames::free() < FIRST_PROGRAM_FRAMES {
-                return Err(Fault::OutOfMemory);
+        match self.pages.get(&page) {
+            Some(frame) if access == Access::Write && frame.is_shared() => {
+                self.may_take_frame()?;
+                let copy = frames::alloc_copy(frame)?;
+                // No entry of another frame while a TLB may hold this one (Arm ARM D8, "break-before-make").
+                set_descriptor(&mut self.mapping, page, None)?;
+                self.insert(page, copy, area.rights)?;
             }
-            self.insert(page, frames::alloc_zeroed()?, area.rights)?;
+            Some(frame) => set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?,
+            None => {
+                self.may_take_frame()?;
+                self.insert(page, frames::alloc_zeroed()?, area.rights)?;
+            }
         }
         Ok(area.rights)
     }
 
-    /// Copies `bytes` to `address` whatever the rights are there; for a program's start, before it runs.
+    /// The machine's last frames are the first program's: the machine ends with it.
+    fn may_take_frame(&self) -> Result<(), OutOfMemory> {
+        if self.first_program || frames::free() >= FIRST_PROGRAM_FRAMES { Ok(()) } else { Err(OutOfMemory) }
+    }
+
+    /// Copies `bytes` to `address` whatever the rights are there; before anybody shares the frames.
     pub fn write(&mut self, address: usize, bytes: &[u8]) -> Result<(), Fault> {
         let mut rest = bytes;
         let mut address = address;
@@ -386,15 +452,25 @@ impl AddressSpace {
         self.write(address, &bytes)
     }
 
-    /// A copy for `fork`: the same areas, each page's content in a frame of its own.
-    pub fn duplicate(&self) -> Result<AddressSpace, OutOfMemory> {
+    /// A copy for `fork`: the same areas, and the same frames. Both lose the right to write to these; whoever writes first
+    /// gets a copy of his own ([`serve`](Self::serve)).
+    pub fn duplicate(&mut self) -> Result<AddressSpace, OutOfMemory> {
+        self.served = Default::default();
         let mut copy = AddressSpace::new()?;
+        copy.image = self.image.clone();
         copy.heap = self.heap.clone();
         copy.stack = self.stack.clone();
         copy.areas = self.areas.clone();
         for (&page, frame) in &self.pages {
             let area = self.area(page).expect("a page lies in an area");
-            copy.insert(page, frames::alloc_copy(frame)?, area.rights)?;
+            copy.insert(page, frame.share(), area.rights)?;
+        }
+        for (&page, frame) in &self.pages {
+            let area = self.areas.iter().find(|area| area.start <= page && page < area.end);
+            let area = area.expect("a page lies in an area");
+            if area.rights.write {
+                set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
+            }
         }
         Ok(copy)
     }
@@ -432,10 +508,11 @@ impl AddressSpace {
         });
     }
 
-    /// Puts a frame behind a page that has none.
+    /// Puts a frame behind a page, in place of the one that was there, which no entry has any more.
     fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
         super::heap::reserve()?;
-        if rights.execute {
+        // What is shared is in order already: it was for the one it is shared with.
+        if rights.execute && !frame.is_shared() {
             sync_instructions(&frame);
         }
         set_descriptor(&mut self.mapping, page, Some((&frame, rights)))?;
@@ -444,7 +521,7 @@ impl AddressSpace {
     }
 }
 
-/// Sets a page's descriptor; without a frame or any right it is invalid.
+/// Sets a page's descriptor; without a frame or any right it is invalid, and nobody may write to a shared frame.
 fn set_descriptor(
     mapping: &mut Mapping<UserTables, El1And0>,
     page: usize,
@@ -453,13 +530,20 @@ fn set_descriptor(
     mapping.translation().refill()?;
     let region = MemoryRegion::new(page, page + PAGE_SIZE);
     let (physical, attributes) = match content {
-        Some((frame, rights)) if rights.allow(Access::Read) => (frame.address() as usize, rights.attributes()),
+        Some((frame, rights)) if rights.allow(Access::Read) => {
+            let rights = Rights { write: rights.write && !frame.is_shared(), ..rights };
+            (frame.address() as usize, rights.attributes())
+        }
         _ => (0, Attributes::empty()),
     };
     let set =
         |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
     mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
     Ok(())
+}
+
+fn intersect(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 impl Drop for AddressSpace {

@@ -65,7 +65,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::OutOfMemory => Error::OutOfMemory,
-            Fault::Refused(_) => Error::Format("a segment is not where it says"),
+            Fault::Refused(_) | Fault::Stuck(_) => Error::Format("a segment is not where it says"),
         }
     }
 }
@@ -76,18 +76,19 @@ struct Image {
     program_headers: usize,
     header_size: usize,
     header_count: usize,
+    start: usize,
     end: usize,
 }
 
 /// A new address space with the program at `path`, and the registers that start it.
 pub fn load(path: &str, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<(AddressSpace, PtRegs), Error> {
-    let data = match fs::lookup("", path, Default::default).map_err(Error::Path)? {
+    let data = match fs::lookup("", path).map_err(Error::Path)? {
         fs::Node::File { data, .. } => data,
         _ => return Err(Error::NotAFile),
     };
     let mut space = AddressSpace::new()?;
     let image = load_image(&mut space, data)?;
-    space.set_heap_start(page_up(image.end).ok_or(Error::Format("it ends beyond all addresses"))?);
+    space.set_image(page_down(image.start)..page_up(image.end).ok_or(Error::Format("it ends beyond all addresses"))?);
     let sp = build_stack(&mut space, &image, path, argv, envp)?;
     // EL0t, nothing masked, everything else zero.
     let regs = PtRegs { pc: image.entry as u64, sp: sp as u64, ..PtRegs::ZERO };
@@ -117,6 +118,7 @@ fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
         program_headers: 0,
         header_size: file.ehdr.e_phentsize.into(),
         header_count: segments.len(),
+        start: usize::MAX,
         end: 0,
     };
     let loads = || segments.iter().filter(|segment| segment.p_type == PT_LOAD && segment.p_memsz > 0);
@@ -129,6 +131,7 @@ fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
         }
         let has = |flag| segment.p_flags & flag != 0;
         space.map(pages, Rights { read: has(PF_R), write: has(PF_W), execute: has(PF_X) })?;
+        image.start = image.start.min(start);
         image.end = image.end.max(end);
         // The program headers, where a segment holds them.
         let headers = file.ehdr.e_phoff;
@@ -224,7 +227,7 @@ fn build_stack(
         (AT_EGID, 0),
         (AT_SECURE, 0),
         (AT_RANDOM, random),
-        (AT_HWCAP, HWCAP_FP | HWCAP_ASIMD),
+        (AT_HWCAP, HWCAP_FP | HWCAP_ASIMD | HWCAP_CPUID),
         (AT_CLKTCK, 100),
         (AT_EXECFN, executable),
         (AT_NULL, 0),
@@ -237,6 +240,7 @@ fn build_stack(
     stack.push(bytes)
 }
 
-/// AT_HWCAP: FP and Advanced SIMD (Linux `asm/hwcap.h`; linux-raw-sys has no constants for them).
+/// AT_HWCAP: FP and Advanced SIMD, and that ID registers can be read (Linux `asm/hwcap.h`; linux-raw-sys has no constants for them).
 const HWCAP_FP: u64 = 1 << 0;
 const HWCAP_ASIMD: u64 = 1 << 1;
+const HWCAP_CPUID: u64 = 1 << 11;

@@ -25,7 +25,7 @@ pub const INIT: Id = 1;
 pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>) -> Result<Arc<Task>, OutOfMemory> {
     let parent = current();
     let id = sched::new_id()?;
-    let space = parent.space.lock().as_ref().ok_or(OutOfMemory)?.duplicate()?;
+    let space = parent.space.lock().as_mut().ok_or(OutOfMemory)?.duplicate()?;
     let mut child_regs = *regs;
     child_regs.regs[0] = 0;
     child_regs.sp = stack.unwrap_or(regs.sp);

@@ -9,6 +9,8 @@ pub mod task;
 use crate::mm::OutOfMemory;
 use crate::percpu::{self, MAX_CPUS, count, this_cpu};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
+use crate::uaccess;
+use crate::{bug_on, warn_on};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -116,10 +118,15 @@ pub fn tasks() -> Vec<Arc<Task>> {
     TASKS.lock().values().cloned().collect()
 }
 
+/// The task whose kernel stack is `stack`, for reports.
+pub fn owner_of_stack(stack: &core::ops::Range<usize>) -> Option<Id> {
+    TASKS.try_lock()?.values().find(|task| task.stack.range() == *stack).map(|task| task.id)
+}
+
 /// Forgets a zombie that has been waited for.
 pub fn forget(id: Id) {
     let task = TASKS.lock().remove(&id);
-    drop(task);
+    warn_on!(task.is_none_or(|task| task.state() != State::Zombie));
 }
 
 /// Makes a waiting task ready; for one that is not in `from`, nothing.
@@ -221,7 +228,7 @@ pub fn preempt() {
 
 /// Switches to the next ready task; returns when this one runs again, with whether it had stopped running. IRQs are masked.
 fn schedule() -> bool {
-    assert!(irqs_masked() && current().preempt.is_enabled(), "a switch where none is allowed");
+    bug_on!(!irqs_masked() || !current().preempt.is_enabled());
     let mut queue = run_queue().lock();
     let queue_mut = &mut *queue;
     let prev = queue_mut.running.as_ref().expect("a task runs");
@@ -255,8 +262,7 @@ fn schedule() -> bool {
 /// # Safety
 /// IRQs are masked, `prev` runs, `next` is ready and neither goes before [`finish_switch`].
 unsafe fn switch(prev: &Task, next: &Task) {
-    // SAFETY: the FP and TLS registers are the user's, `prev`'s until here; each state belongs to its task. The new TTBR0
-    // maps nothing of the kernel.
+    // SAFETY: the FP and TLS registers are the user's, `prev`'s until here; each state belongs to its task.
     unsafe {
         fp_save(prev.fp.get());
         fp_load(next.fp.get());
@@ -264,7 +270,7 @@ unsafe fn switch(prev: &Task, next: &Task) {
         asm!("mrs {}, tpidr_el0", out(reg) tls, options(nomem, nostack, preserves_flags));
         prev.tls.store(tls, Relaxed);
         asm!("msr tpidr_el0, {}", in(reg) next.tls.load(Relaxed), options(nomem, nostack, preserves_flags));
-        asm!("msr ttbr0_el1, {}", "isb", in(reg) next.ttbr0.load(Relaxed), options(nostack, preserves_flags));
+        uaccess::set_user_table(next.ttbr0.load(Relaxed));
         this_cpu().current.store(core::ptr::from_ref(next).addr(), Relaxed);
         cpu_switch_to(prev.context.get(), next.context.get(), core::ptr::from_ref(next).cast());
     }
@@ -283,8 +289,7 @@ pub fn set_space(space: Option<crate::mm::user::AddressSpace>) {
     let old = {
         let _mask = IrqMask::new();
         task.ttbr0.store(ttbr0, Relaxed);
-        // SAFETY: the table maps nothing of the kernel; the old one is kept until after this.
-        unsafe { asm!("msr ttbr0_el1, {}", "isb", in(reg) ttbr0, options(nostack, preserves_flags)) };
+        uaccess::set_user_table(ttbr0);
         core::mem::replace(&mut *task.space.lock(), space)
     };
     drop(old);

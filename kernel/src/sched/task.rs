@@ -5,11 +5,12 @@ use crate::mm::stacks::KernelStack;
 use crate::mm::user::AddressSpace;
 use crate::mm::{OutOfMemory, heap, kernel_map};
 use crate::sync::IrqLock;
+use crate::uaccess::CURRENT_TTBR0;
 use alloc::sync::Arc;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use heapless::String;
 use linux_raw_sys::general::{SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
 use spin::mutex::SpinMutex;
@@ -33,6 +34,7 @@ pub const CONTEXT_REGS: usize = offset_of!(Context, regs);
 pub const CONTEXT_FP: usize = offset_of!(Context, fp);
 /// Where the task goes on.
 pub const CONTEXT_PC: usize = offset_of!(Context, pc);
+const _: () = assert!(offset_of!(Task, ttbr0) == CURRENT_TTBR0);
 const _: () = assert!(offset_of!(Context, sp) == CONTEXT_FP + 8);
 
 /// v0..v31, FPSR and FPCR, as switch.S stores them.
@@ -121,19 +123,19 @@ pub enum Exit {
     Signal(u32),
 }
 
-/// A task. The exception path reads its first two fields.
+/// A task. The exception path reads its first fields.
 #[repr(C)]
 pub struct Task {
     /// Whether the kernel may be preempted here, and should be.
     pub preempt: Preempt,
     /// Work for the exit to EL0, see [`flags`].
     pub flags: AtomicU64,
+    /// TTBR0_EL1 of its address space.
+    pub(super) ttbr0: AtomicU64,
     pub(super) context: UnsafeCell<Context>,
     pub(super) fp: UnsafeCell<FpState>,
     /// TPIDR_EL0 while it is switched out.
     pub(super) tls: AtomicU64,
-    /// TTBR0_EL1 of its address space.
-    pub(super) ttbr0: AtomicU64,
     pub(super) state: AtomicU8,
     /// Identifier.
     pub id: Id,
@@ -151,6 +153,8 @@ pub struct Task {
     pub pending: AtomicU64,
     /// A stop or continuation that its parent has not seen yet, as `wait4` tells it; 0 for none.
     pub report: AtomicU32,
+    /// Whether the SIGKILL that is pending was sent because there is no memory for it.
+    pub out_of_memory: AtomicBool,
     /// How it ended, once it is a zombie.
     pub exit: IrqLock<Option<Exit>>,
 }
@@ -190,6 +194,7 @@ impl Task {
             files: SpinMutex::new(Files::new()),
             pending: AtomicU64::new(0),
             report: AtomicU32::new(0),
+            out_of_memory: AtomicBool::new(false),
             exit: IrqLock::new(None),
         }))
     }

@@ -5,7 +5,7 @@ use crate::fs::{self, MAX_FILES, Node, OpenFile, PATH_MAX, PathError};
 use crate::mm::heap;
 use crate::sched::current;
 use crate::uaccess::{self, copy_to_user};
-use crate::{console, counters, irq};
+use crate::{console, irq};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -50,10 +50,10 @@ pub(super) fn read_path(address: u64) -> Result<String> {
 fn resolve(directory: u64, path: &str) -> Result<Node> {
     heap::reserve()?;
     if path.starts_with('/') || directory as i32 == AT_FDCWD {
-        return Ok(fs::lookup("", path, counters::text)?);
+        return Ok(fs::lookup("", path)?);
     }
     match &open_file(directory)?.node {
-        Node::Directory(base) => Ok(fs::lookup(base, path, counters::text)?),
+        Node::Directory(base) => Ok(fs::lookup(base, path)?),
         _ => Err(Errno::ENOTDIR),
     }
 }

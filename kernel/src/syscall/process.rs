@@ -8,7 +8,7 @@ use crate::process::{self, Waited};
 use crate::sched::task::{self, Exit, State};
 use crate::sched::{self, current};
 use crate::signal;
-use crate::uaccess::{self, put_user};
+use crate::uaccess::{self, clear_user, put_user};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -153,7 +153,7 @@ pub fn wait4(regs: &mut PtRegs) -> Result {
     }
     if rusage != 0 {
         // No use of resources is measured.
-        put_user(rusage as usize, [0u64; 18])?;
+        clear_user(rusage as usize, 18 * size_of::<u64>())?;
     }
     Ok(id as usize)
 }

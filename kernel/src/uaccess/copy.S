@@ -1,20 +1,38 @@
 // Copies between the kernel and user memory. The loads and stores on the user side are LDTR and STTR, which the CPU checks
-// with EL0's rights even at EL1, and each stands in the exception table: a fault that mm::fault cannot serve continues at
-// its fixup. Words first; a fault among them goes on byte by byte, so that what is copied ends exactly at the bad byte.
+// with EL0's rights even at EL1, and each stands in the exception table: a fault that the task's memory cannot serve continues
+// at its fixup. Words first; a fault among them goes on byte by byte, so that what is copied ends exactly at the bad byte.
 //
-// x0 = destination, x1 = source, x2 = length. Returns in x0 how many bytes were not copied. Clobbers x1-x4 and the flags;
-// a leaf without a frame. IRQs may be unmasked.
+// Each routine opens the window to user memory once and closes it once; an exception in between closes it, and the return from that
+// opens it again (entry.S).
+//
+// x0 = destination, x1 = source (clear: none), x2 = length. Returns in x0 how many bytes were not done. Clobbers x1-x4 and the
+// flags; leaves without a frame. IRQs may be unmasked.
 
-    .macro  fixup instruction, to
+    .macro  extable instruction, to, kind
     .pushsection .ex_table, "a"
-    .long   \instruction - ., \to - .
+    .long   \instruction - ., \to - ., \kind
     .popsection
+    .endm
+
+    .macro  open_window
+    without_pan
+    window_open x4
+    isb
+    end_without_pan
+    .endm
+
+    .macro  close_window
+    without_pan
+    window_close x4
+    isb
+    end_without_pan
     .endm
 
     // One copy loop, with the instructions for words and bytes, and the labels of those on the user side.
     .macro  user_copy name, load8, store8, load1, store1, user8, user1
     .global \name
 \name:
+    open_window
 1:  cmp     x2, #8
     b.lo    3f
 2:  \load8  x3, [x1]
@@ -30,12 +48,43 @@
     add     x0, x0, #1
     sub     x2, x2, #1
     b       3b
-7:  mov     x0, x2
+7:  close_window
+    mov     x0, x2
     ret
-    fixup   \user8, 3b
-    fixup   \user1, 7b
+    extable \user8, 3b, {USER}
+    extable \user1, 7b, {USER}
     .endm
 
     .section .text.uaccess, "ax"
     user_copy raw_copy_from_user, ldtr, str, ldtrb, strb, 2b, 5b
     user_copy raw_copy_to_user, ldr, sttr, ldrb, sttrb, 4b, 6b
+
+    .global raw_clear_user
+raw_clear_user:
+    open_window
+1:  cmp     x2, #8
+    b.lo    3f
+2:  sttr    xzr, [x0]
+    add     x0, x0, #8
+    sub     x2, x2, #8
+    b       1b
+3:  cbz     x2, 7f
+4:  sttrb   wzr, [x0]
+    add     x0, x0, #1
+    sub     x2, x2, #1
+    b       3b
+7:  close_window
+    mov     x0, x2
+    ret
+    extable 2b, 3b, {USER}
+    extable 4b, 7b, {USER}
+
+// raw_peek(address): the word at any address of the kernel, for reports. Returns it in x0, and in x1 whether it could be read.
+    .global raw_peek
+raw_peek:
+1:  ldr     x0, [x0]
+    mov     x1, #1
+    ret
+2:  mov     x1, xzr
+    ret
+    extable 1b, 2b, {KERNEL}

@@ -1,15 +1,28 @@
 //! The only way to user memory: copies that end in an error, not in a fault.
 //!
 //! A copy first refuses ranges that are not all below `USER_END`, so no kernel address is ever tried; then the routines of
-//! `copy.S` do it with EL0's rights. Their instructions stand in the exception table, which the EL1 abort handler asks.
+//! `copy.S` do it with EL0's rights, inside a window (`window.S`) outside of which the CPU refuses the kernel every user address.
+//! Their instructions stand in the exception table, which the EL1 abort handler asks.
 
 use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, heap};
+use crate::percpu::PerCpu;
 use alloc::vec::Vec;
-use core::arch::global_asm;
-use core::mem::MaybeUninit;
-use core::ptr::addr_of;
+use core::arch::{asm, global_asm};
+use core::mem::{MaybeUninit, offset_of};
+use core::ptr::{addr_of, addr_of_mut};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-global_asm!(include_str!("copy.S"));
+global_asm!(
+    include_str!("window.S"),
+    include_str!("copy.S"),
+    CURRENT_TTBR0 = const CURRENT_TTBR0,
+    CPU_EMPTY_TTBR0 = const offset_of!(PerCpu, empty_ttbr0),
+    USER = const Kind::User as u32,
+    KERNEL = const Kind::Kernel as u32,
+);
+
+/// Where, in what `current` (SP_EL0) points at, TTBR0_EL1 of the running task is.
+pub const CURRENT_TTBR0: usize = 16;
 
 /// The kernel's side of a failed copy: how many bytes at the end were not copied (a write) or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,34 +34,162 @@ pub struct Fault {
 unsafe extern "C" {
     fn raw_copy_from_user(to: *mut u8, from: usize, length: usize) -> usize;
     fn raw_copy_to_user(to: usize, from: *const u8, length: usize) -> usize;
-    static _ex_table: Entry;
-    static _ex_table_end: Entry;
+    fn raw_clear_user(to: usize, _: usize, length: usize) -> usize;
+    fn raw_peek(address: usize) -> Peeked;
+    static mut _ex_table: Entry;
+    static mut _ex_table_end: Entry;
+    static _pan_sites: Site;
+    static _pan_sites_end: Site;
+}
+
+/// What a fixup is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Kind {
+    /// An access to user memory, which may be served, and then is tried again.
+    User,
+    /// An access to whatever address, that nobody serves.
+    Kernel,
 }
 
 /// An instruction that may fault, and where to go on; both relative to their own place, so that the table is the same
 /// wherever the kernel is linked (Linux: `struct exception_table_entry`).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Entry {
     instruction: i32,
     fixup: i32,
+    kind: Kind,
+}
+
+/// Where an entry's offset at `place` leads.
+fn target(place: *const i32) -> usize {
+    // SAFETY: a field of an entry of the table.
+    place.addr().wrapping_add_signed(unsafe { *place } as isize)
 }
 
 impl Entry {
     fn instruction(&self) -> usize {
-        addr_of!(self.instruction).addr().wrapping_add_signed(self.instruction as isize)
+        target(&self.instruction)
     }
 
     fn fixup(&self) -> usize {
-        addr_of!(self.fixup).addr().wrapping_add_signed(self.fixup as isize)
+        target(&self.fixup)
     }
 }
 
-/// Where to go on after an abort at `pc`, if that was expected to be possible.
-pub fn fixup(pc: usize) -> Option<usize> {
+/// Where to go on after an abort at `pc`, if one was expected to be possible there, and what for.
+pub fn fixup(pc: usize) -> Option<(usize, Kind)> {
     let start = addr_of!(_ex_table);
-    // SAFETY: the linker lays the entries out between the two symbols, read-only.
+    // SAFETY: the linker lays the entries out between the two symbols; they are written only by `init`.
     let table = unsafe { core::slice::from_raw_parts(start, addr_of!(_ex_table_end).offset_from_unsigned(start)) };
-    table.iter().find(|entry| entry.instruction() == pc).map(Entry::fixup)
+    let index = table.binary_search_by_key(&pc, Entry::instruction).ok()?;
+    Some((table[index].fixup(), table[index].kind))
+}
+
+/// Sorts the exception table by the address of its instructions.
+///
+/// # Safety
+/// While booting, when rodata is writable.
+unsafe fn sort_table() {
+    let start = addr_of_mut!(_ex_table);
+    // SAFETY: as in `fixup`; nobody reads the table yet.
+    let table = unsafe {
+        core::slice::from_raw_parts_mut(start, addr_of!(_ex_table_end).offset_from_unsigned(start.cast_const()))
+    };
+    // Offsets count from the entry's place, and so change with it: an entry moves down by one as often as it must.
+    for end in 1..table.len() {
+        for at in (1..=end).rev() {
+            let [low, high] = &mut table[at - 1..=at] else { unreachable!("two entries") };
+            if low.instruction() <= high.instruction() {
+                break;
+            }
+            core::mem::swap(low, high);
+            let moved = size_of::<Entry>() as i32;
+            (low.instruction, low.fixup) = (low.instruction + moved, low.fixup + moved);
+            (high.instruction, high.fixup) = (high.instruction - moved, high.fixup - moved);
+        }
+    }
+}
+
+/// Instructions that a CPU with FEAT_PAN has no use for: where they begin and end, relative as in [`Entry`].
+#[repr(C)]
+struct Site {
+    start: i32,
+    end: i32,
+}
+
+/// Whether this CPU has FEAT_PAN.
+static HAS_PAN: AtomicBool = AtomicBool::new(false);
+
+/// Whether PSTATE.PAN keeps the kernel from user memory; else TTBR0 does, which only holds a task's table inside a window.
+pub fn has_pan() -> bool {
+    HAS_PAN.load(Relaxed)
+}
+
+/// Chooses how the kernel is kept from user memory, and puts the exception table in order.
+///
+/// # Safety
+/// Once, while booting, with the early tables, by which the image is writable; DAIF is masked.
+pub unsafe fn init() {
+    /// ID_AA64MMFR1_EL1.PAN and SCTLR_EL1.SPAN: with SPAN 0 each exception sets PSTATE.PAN.
+    const PAN: u64 = 0xf << 20;
+    const SPAN: u64 = 1 << 23;
+    // SAFETY: as promised by the caller.
+    unsafe { sort_table() };
+    let features: u64;
+    // SAFETY: a read of a register.
+    unsafe { asm!("mrs {}, id_aa64mmfr1_el1", out(reg) features, options(nomem, nostack, preserves_flags)) };
+    if features & PAN == 0 {
+        return;
+    }
+    HAS_PAN.store(true, Relaxed);
+    let start = addr_of!(_pan_sites);
+    // SAFETY: the linker lays the sites out between the two symbols, read-only.
+    let sites = unsafe { core::slice::from_raw_parts(start, addr_of!(_pan_sites_end).offset_from_unsigned(start)) };
+    for site in sites {
+        let (start, end) = (target(&site.start), target(&site.end));
+        // B, forward by so many instructions.
+        let branch = 0x1400_0000 | ((end - start) / 4) as u32;
+        // SAFETY: the site's first instruction, in the image; nobody executes it before the barriers below.
+        unsafe {
+            core::ptr::with_exposed_provenance_mut::<u32>(start).write_volatile(branch);
+            asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", in(reg) start, options(nostack, preserves_flags));
+        }
+    }
+    // SAFETY: what was written is fetched from here on; user memory is not touched but by LDTR and STTR.
+    unsafe {
+        asm!(
+            "dsb ish", "isb", "mrs {0}, sctlr_el1", "bic {0}, {0}, {1}", "msr sctlr_el1, {0}", "isb",
+            ".arch_extension pan", "msr pan, #1", ".arch_extension nopan",
+            out(reg) _, in(reg) SPAN, options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Has the CPU use a task's table (TTBR0) from now on, where it has FEAT_PAN; else the next window will.
+pub fn set_user_table(ttbr0: u64) {
+    if has_pan() {
+        // SAFETY: a table of user addresses only; PSTATE.PAN is set.
+        unsafe { asm!("msr ttbr0_el1, {}", "isb", in(reg) ttbr0, options(nostack, preserves_flags)) };
+    }
+}
+
+/// A word, and whether it could be read.
+#[repr(C)]
+struct Peeked {
+    word: u64,
+    is_there: u64,
+}
+
+/// The aligned word at any address of the kernel's half, if it can be read. For reports.
+pub fn peek(address: usize) -> Option<u64> {
+    if address < USER_END || !address.is_multiple_of(size_of::<u64>()) {
+        return None;
+    }
+    // SAFETY: a read; the exception table has it end where nothing can be read.
+    let peeked = unsafe { raw_peek(address) };
+    (peeked.is_there != 0).then_some(peeked.word)
 }
 
 /// Whether `length` bytes at `address` are all user addresses. Tagged addresses are not (Linux without the tagged address ABI).
@@ -76,6 +217,16 @@ pub fn copy_to_user(to: usize, from: &[u8]) -> Result<(), Fault> {
     }
     // SAFETY: `from` is ours to read; the destination is a user address, written with EL0's rights and with fixups.
     let left = unsafe { raw_copy_to_user(to, from.as_ptr(), from.len()) };
+    if left == 0 { Ok(()) } else { Err(Fault { left }) }
+}
+
+/// Writes `length` zeroes to the user's `to`.
+pub fn clear_user(to: usize, length: usize) -> Result<(), Fault> {
+    if !is_user(to, length) {
+        return Err(Fault { left: length });
+    }
+    // SAFETY: the destination is a user address, written with EL0's rights and with fixups.
+    let left = unsafe { raw_clear_user(to, 0, length) };
     if left == 0 { Ok(()) } else { Err(Fault { left }) }
 }
 
