@@ -133,7 +133,7 @@ fn without_program(arguments: &str) -> Config {
 fn init_by_argument() -> Result<()> {
     run(&without_program("init=bin/crash loglevel=off -- null"), |ran| {
         ran.ended(139)?;
-        same("signal", ran.death()?.signal, 11)
+        same("signal", ran.death()?.signal.context("no signal")?.signal, 11)
     })
 }
 
@@ -184,7 +184,7 @@ fn without_semihosting() -> Result<()> {
         let qemu_args = vec!["-append".into(), arguments.into()];
         run(&Config { entry_el, qemu_args, ..demo() }, |ran| {
             ran.ended(0)?;
-            same("signal", ran.death()?.signal, 11)?;
+            same("signal", ran.death()?.signal.context("no signal")?.signal, 11)?;
             ran.counters().map(|_| ())
         })?;
     }

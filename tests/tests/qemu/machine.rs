@@ -10,12 +10,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::{fs, process};
-use trap::record::{Counters, Death, Ktest, Panic};
+use trap::record::{Counters, Ktest, Report};
 use xtask::images::Images;
 use xtask::machine::{self, Config, Outcome, Program};
 
 /// The exit code of a kernel panic.
 pub const PANIC: u8 = 121;
+
+/// CPUs that differ in what matters here: the last two have PAN; the last has what QEMU has.
+pub const CPUS: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
 
 /// A test of its own.
 pub type Test = fn() -> Result<()>;
@@ -45,9 +48,11 @@ pub struct Ran {
     /// How it ended and what it said.
     pub outcome: Outcome,
     /// Reports of the kernel's end.
-    pub panics: Vec<Panic>,
-    /// Tasks that a signal killed.
-    pub deaths: Vec<Death>,
+    pub panics: Vec<Report>,
+    /// Reports of tasks that a signal killed.
+    pub deaths: Vec<Report>,
+    /// Reports of what the kernel found wrong and went on from.
+    pub warnings: Vec<Report>,
     /// What it counted, if it came to power off.
     pub counters: Vec<Counters>,
     /// Verdicts of in-kernel tests.
@@ -56,14 +61,14 @@ pub struct Ran {
 
 impl Ran {
     /// The only report, of a machine that ended with it.
-    pub fn panic(&self) -> Result<&Panic> {
+    pub fn panic(&self) -> Result<&Report> {
         same("exit code", self.outcome.code, PANIC)?;
         let [panic] = &self.panics[..] else { anyhow::bail!("{} panic records", self.panics.len()) };
         Ok(panic)
     }
 
     /// The only task that was killed.
-    pub fn death(&self) -> Result<&Death> {
+    pub fn death(&self) -> Result<&Report> {
         let [death] = &self.deaths[..] else { anyhow::bail!("{} death records", self.deaths.len()) };
         Ok(death)
     }
@@ -97,11 +102,12 @@ pub fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()>
 }
 
 fn sort(outcome: Outcome) -> Result<Ran> {
-    let mut ran = Ran { outcome, panics: vec![], deaths: vec![], counters: vec![], verdicts: vec![] };
+    let mut ran = Ran { outcome, panics: vec![], deaths: vec![], warnings: vec![], counters: vec![], verdicts: vec![] };
     for record in &ran.outcome.records {
         let read = |record: &Value| record.clone();
         match record["kind"].as_str() {
             Some("panic") => ran.panics.push(serde_json::from_value(read(record))?),
+            Some("warning") => ran.warnings.push(serde_json::from_value(read(record))?),
             Some("death") => ran.deaths.push(serde_json::from_value(read(record))?),
             Some("counters") => ran.counters.push(serde_json::from_value(read(record))?),
             Some("ktest") => ran.verdicts.push(serde_json::from_value(read(record))?),

@@ -11,6 +11,7 @@ mod ktest;
 mod machine;
 mod programs;
 mod strangers;
+mod user_faults;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -36,6 +37,7 @@ fn all() -> Vec<Trial> {
         ktest::trials(),
         programs::trials(),
         strangers::trials(),
+        user_faults::trials(),
     ]
     .into_iter()
     .flatten()
