@@ -22,14 +22,9 @@ impl Counters {
     /// # Errors
     /// On a kernel without such a file (Linux), that of the attempt to open it.
     pub fn read() -> Result<Counters, crate::Errno> {
-        let fd = crate::sys::open(c"/proc/counters")?;
         let mut counters = Counters { text: [0; 4096], used: 0 };
-        loop {
-            match crate::sys::read(fd, &mut counters.text[counters.used..]) {
-                Ok(more @ 1..) => counters.used += more,
-                end => return crate::sys::close(fd).and(end.map(|_| counters)),
-            }
-        }
+        counters.used = crate::io::read_file(c"/proc/counters", &mut counters.text)?.len();
+        Ok(counters)
     }
 
     /// The rows, in the kernel's order.

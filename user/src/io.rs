@@ -1,10 +1,13 @@
-//! Printing.
+//! Printing, and reading whole files.
 //!
 //! One `print!` is one `write` (of at most [`BUFFER`] bytes), so that the lines of two tasks do not mix. Nothing is kept
 //! between calls, so nothing needs flushing.
 
-use crate::sys;
-use core::fmt::{self, Write};
+use crate::{Errno, sys};
+use core::{
+    ffi::CStr,
+    fmt::{self, Write},
+};
 
 /// File descriptor of the standard input.
 pub const STDIN: i32 = 0;
@@ -22,6 +25,21 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
         match sys::write(fd, bytes) {
             Ok(written @ 1..) => bytes = &bytes[written..],
             _ => return,
+        }
+    }
+}
+
+/// Reads the file `path`, or as much of it as `buffer` holds; gives what was read.
+///
+/// # Errors
+/// What opening or reading it fails with.
+pub fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let fd = sys::open(path)?;
+    let mut used = 0;
+    loop {
+        match sys::read(fd, &mut buffer[used..]) {
+            Ok(more @ 1..) => used += more,
+            end => return sys::close(fd).and(end.map(|_| &buffer[..used])),
         }
     }
 }

@@ -18,11 +18,12 @@
 //!
 //! There is no heap: programs use the stack, `static`s and `sys::mmap`.
 //!
-//! [`counters`], [`dirent`], [`editor`], [`errno`] and [`status`] are plain data and also build for the host, where their tests run
-//! (`cargo test --package user --lib`).
+//! [`counters`], [`deaths`], [`dirent`], [`editor`], [`errno`] and [`status`] are plain data and also build for the host, where their
+//! tests run (`cargo test --package user --lib`).
 #![no_std]
 
 pub mod counters;
+pub mod deaths;
 pub mod dirent;
 pub mod editor;
 pub mod errno;

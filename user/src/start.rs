@@ -2,6 +2,7 @@
 
 use crate::{eprintln, sys};
 use core::{arch::global_asm, ffi::CStr, ffi::c_char};
+use linux_raw_sys::auxvec::AT_NULL;
 
 global_asm!(include_str!("start.S"), start = sym start);
 
@@ -50,6 +51,23 @@ impl Iterator for Args {
 }
 
 impl Args {
+    /// An entry of the auxiliary vector (`AT_...`), which lies behind the arguments and the environment.
+    pub fn auxiliary(&self, key: u32) -> Option<u64> {
+        // SAFETY: the kernel ends the arguments and the environment with a null pointer each, the vector with AT_NULL, and
+        // nobody writes there.
+        unsafe {
+            let mut word = self.rest.as_ptr_range().end.cast::<u64>().add(1);
+            while *word != 0 {
+                word = word.add(1);
+            }
+            let mut pair = word.add(1).cast::<[u64; 2]>();
+            while (*pair)[0] != u64::from(AT_NULL) && (*pair)[0] != u64::from(key) {
+                pair = pair.add(1);
+            }
+            ((*pair)[0] == u64::from(key)).then_some((*pair)[1])
+        }
+    }
+
     /// The next argument as a number, `default` when there is none.
     ///
     /// # Panics

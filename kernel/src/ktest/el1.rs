@@ -4,7 +4,7 @@ use super::irq::in_interrupt;
 use super::program::{DATA, HOLE, descriptor, in_task, space};
 use super::{Test, slot};
 use crate::mm::{LINEAR_BASE, kernel_map};
-use crate::sched;
+use crate::{bug_on, sched, warn_on};
 use core::arch::asm;
 use core::ptr::addr_of;
 use drivers::dt::Region;
@@ -38,6 +38,11 @@ pub(super) const TESTS: &[Test] = &[
     ("jump.unaligned", || fault(ktest_jump, ktest_load as *const () as usize + 2)),
     ("undefined", || fault(ktest_undefined, 0)),
     ("register", || fault(ktest_register, 0)),
+    ("bug", || bug_on!(true)),
+    ("warn", || {
+        warn_on!(true);
+        warn_on!(false);
+    }),
     ("brk", || fault(ktest_brk, 0)),
     // To EL2h, and to a mode of EL1 that there is not.
     ("illegal.el2", || fault(ktest_illegal_return, 0x3c9)),
@@ -45,7 +50,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 unsafe extern "C" {
-    fn ktest_load(address: usize);
+    pub(super) fn ktest_load(address: usize);
     fn ktest_store(address: usize);
     fn ktest_load_exclusive(address: usize);
     fn ktest_jump(address: usize);
@@ -57,7 +62,7 @@ unsafe extern "C" {
 }
 
 /// Calls a function of ktest.S that faults.
-fn fault(function: unsafe extern "C" fn(usize), argument: usize) {
+pub(super) fn fault(function: unsafe extern "C" fn(usize), argument: usize) {
     // SAFETY: reported; nothing comes after.
     unsafe { function(argument) }
     unreachable!("no fault")

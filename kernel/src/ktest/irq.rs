@@ -1,21 +1,48 @@
 //! Interrupts: those that nobody handles, and what an interrupt may do to the code that it interrupts.
 
+use super::el1::{UNMAPPED, fault, ktest_load};
 use super::{Test, check};
 use crate::irq;
 use crate::percpu::this_cpu;
 use crate::sched::{self, task::Task};
 use crate::sync::irqs_masked;
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trap::frame::PtRegs;
+use trap::slot::Slot;
 
-pub(super) const TESTS: &[Test] = &[("irq.spurious", spurious), ("irq.unexpected", unexpected), ("preempt", preempt)];
+pub(super) const TESTS: &[Test] =
+    &[("irq.not_ended", not_ended), ("irq.spurious", spurious), ("irq.unexpected", unexpected), ("preempt", preempt)];
 
 /// Raises software-generated interrupt `sgi`, and lets it in.
 pub(super) fn raise(sgi: u32) {
     irq::controller().lock().send_sgi_to_self(sgi);
     // SAFETY: interrupts have handlers.
     unsafe { asm!("msr daifclr, #0xf", "nop", "nop", "isb", "msr daifset, #0xf", options(nostack, preserves_flags)) };
+}
+
+/// The frame of the interrupt being handled, by the frame records from here to the slot's stub.
+pub(super) fn interrupted() -> &'static PtRegs {
+    unsafe extern "C" {
+        static entry_stubs: [u64; 16];
+    }
+    // SAFETY: a table that the assembly made.
+    let stub = unsafe { entry_stubs[Slot::El1hIrq as usize]..entry_stubs[Slot::El1hIrq as usize + 1] };
+    let mut record: usize;
+    // SAFETY: a read of the frame pointer.
+    unsafe { asm!("mov {}, x29", out(reg) record, options(nomem, nostack, preserves_flags)) };
+    loop {
+        // SAFETY: the frame records of a handler lead to the stub that called it, and from there into its frame, which stays
+        // as it is while the handler runs.
+        unsafe {
+            let [next, lr] = *core::ptr::with_exposed_provenance::<[u64; 2]>(record);
+            if stub.contains(&lr) {
+                return &*core::ptr::with_exposed_provenance(next as usize - offset_of!(PtRegs, stackframe));
+            }
+            record = next as usize;
+        }
+    }
 }
 
 /// Runs `work` in an interrupt handler: that of the first call.
@@ -67,4 +94,15 @@ fn preempt() {
     check("the other task", RAN.load(Relaxed), 1);
     check("IRQs masked", irqs_masked().into(), 1);
     check("preemptions", this_cpu().counters.preemptions.load(Relaxed), 1);
+}
+
+/// An interrupt is acknowledged and never ended, and then the kernel faults.
+fn not_ended() {
+    const SGI: u32 = 7;
+    let mut controller = irq::controller().lock();
+    controller.enable(SGI, this_cpu().index);
+    controller.send_sgi_to_self(SGI);
+    check("acknowledged", controller.acknowledge().is_some().into(), 1);
+    drop(controller);
+    fault(ktest_load, UNMAPPED);
 }

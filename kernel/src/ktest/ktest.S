@@ -84,6 +84,25 @@ ktest_\name\()_pc:
     fault   register, mrs x0, s3_0_c15_c15_7
     fault   brk, brk #0xbad
 
+// ktest_peek_first, ktest_peek_second(address): 1 and 2 if there is nothing at the address. Their entries in the exception table
+// are in the wrong order.
+    .global ktest_peek_first
+ktest_peek_first:
+1:  ldr     x0, [x0]
+    ret
+2:  mov     x0, #1
+    ret
+    .global ktest_peek_second
+ktest_peek_second:
+3:  ldr     x0, [x0]
+    ret
+4:  mov     x0, #2
+    ret
+    .pushsection .ex_table, "a"
+    .long   3b - ., 4b - ., {KERNEL}
+    .long   1b - ., 2b - ., {KERNEL}
+    .popsection
+
 // ktest_illegal_return(spsr): to ktest_illegal_pc with an SPSR that cannot be.
     .global ktest_illegal_return
 ktest_illegal_return:

@@ -13,6 +13,7 @@ mod slot;
 mod stack;
 
 use crate::sync::IrqLock;
+use crate::uaccess;
 use crate::{console, kprintln, power};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
@@ -33,6 +34,7 @@ global_asm!(
     include_str!("ktest.S"),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
+    KERNEL = const uaccess::Kind::Kernel as u32,
 );
 
 /// A test by its name; when it returns it has passed.

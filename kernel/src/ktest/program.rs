@@ -12,7 +12,7 @@ use crate::sched::task::{Exit, Task};
 use alloc::sync::Arc;
 use core::arch::asm;
 use core::sync::atomic::Ordering::Relaxed;
-use linux_raw_sys::general::__NR_getpid;
+use linux_raw_sys::general::{__NR_getpid, __NR_getrandom};
 use trap::frame::PtRegs;
 
 /// Where the programs' code is.
@@ -62,6 +62,14 @@ pub(super) const TESTS: &[Test] = &[
         space.map(LARGE..LARGE + LARGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
         let mut regs = entry(&raw const ktest_user_fill);
         regs.regs[..2].copy_from_slice(&[LARGE as u64, (LARGE + LARGE_SIZE) as u64]);
+        run(space, regs, None, |_| ());
+    }),
+    ("el0.oom.copy", || {
+        let mut space = space();
+        space.map(LARGE..LARGE + LARGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
+        let mut regs = entry(&raw const ktest_user_call);
+        regs.regs[..2].copy_from_slice(&[LARGE as u64, LARGE_SIZE as u64]);
+        regs.regs[8] = __NR_getrandom.into();
         run(space, regs, None, |_| ());
     }),
 ];

@@ -5,7 +5,9 @@ use crate::ktest::{self, Ends, OUT_OF_INTERRUPT, SERROR};
 use crate::machine::{Names, Ran, images, ktest as machine, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use std::fs;
 use trap::esr::{Ec, Esr};
+use trap::hint::Hint;
 use trap::place::{Area, Place, StackKind};
 use trap::record::{Hex, Kind, Reached, Report};
 use trap::signal::{code_name, signal_name};
@@ -202,11 +204,14 @@ pub fn trials() -> Vec<Trial> {
     }
     for &(name, esr, goes_on) in SERRORS {
         let (ends, at_el0) = match goes_on {
-            true => (Ends::Well, Ends::ProgramWell),
+            true => (Ends::Warned(Slot::El1hError, esr), Ends::ProgramWarned(Slot::El0Error, esr)),
             false => (Ends::MadeUp(Slot::El1hError, Some((esr, 0, None)), ktest::EL1H), Ends::ProgramDies(9)),
         };
-        add(&format!("serror.el1.{name}"), Box::new(move || ktest::run_as(&format!("slot.7.{esr:x}"), ends)));
-        add(&format!("serror.el0.{name}"), Box::new(move || ktest::run_as(&format!("slot.11.{esr:x}"), at_el0)));
+        add(&format!("made_up.serror.el1.{name}"), Box::new(move || ktest::run_as(&format!("slot.7.{esr:x}"), ends)));
+        add(
+            &format!("made_up.serror.el0.{name}"),
+            Box::new(move || ktest::run_as(&format!("slot.11.{esr:x}"), at_el0)),
+        );
     }
     for (cpu, status) in CPUS {
         let config = move |name| Config { cpu: cpu.into(), ..machine(name, 0) };
@@ -230,12 +235,29 @@ pub fn trials() -> Vec<Trial> {
             })
         };
         add(&format!("jump.user.{cpu}"), Box::new(test));
+        add(&format!("window.irq.{cpu}"), Box::new(move || window_in_interrupt(config("window.irq"), status)));
+        for name in ["copy.left", "copy.cow", "window.sweep", "window.preempted"] {
+            // So that the timer interrupts at every instruction, and always at the same.
+            let on = move |config| Config { cpu: cpu.into(), icount: Some(4), ..config };
+            add(&format!("{name}.{cpu}"), Box::new(move || ktest::run_on(name, Ends::Well, on)));
+        }
     }
+    for name in ["extable", "copy.strings", "copy.refused", "memory.zero"] {
+        add(name, Box::new(move || ktest::run_as(name, Ends::Well)));
+    }
+    for gic in [2, 3] {
+        add(&format!("irq.not_ended.gic.{gic}"), Box::new(move || not_ended(gic)));
+    }
+    add("copy.stuck", Box::new(copy_stuck));
+    add("bug", Box::new(bug));
+    add("warn", Box::new(warn));
     add("data.irq", Box::new(in_interrupt));
     add("el0.stuck", Box::new(stuck));
     add("el0.oom", Box::new(out_of_memory));
-    add("panic", Box::new(panic));
-    add("panic.oom", Box::new(panic));
+    add("el0.oom.copy", Box::new(out_of_memory_in_copy));
+    for name in ["panic", "panic.oom"] {
+        add(name, Box::new(move || panic(name)));
+    }
     add("panic.nested", Box::new(nested));
     add("report.fault", Box::new(report_faults));
     add("report.console", Box::new(report_cannot_be_written));
@@ -378,9 +400,84 @@ fn out_of_memory() -> Result<()> {
     })
 }
 
-/// A panic of Rust code: where it was is known, and no register.
-fn panic() -> Result<()> {
-    on(machine("panic", 0), |ran, names| {
+/// The same in a system call, which writes to its memory.
+fn out_of_memory_in_copy() -> Result<()> {
+    on(Config { mem: 64, ..machine("el0.oom.copy", 0) }, |ran, names| {
+        let death = ran.death()?;
+        let info = death.signal.context("no signal")?;
+        same("signal and code", (signal_name(info.signal), code_name(9, info.code)), ("SIGKILL", "SI_KERNEL"))?;
+        same("(task, slot)", (death.task, death.slot), (2, None))?;
+        same("PC", death.pc.0, in_program(names, "ktest_user_call")? + 4)?;
+        ran.ended(128 + 9)
+    })
+}
+
+/// A copy that faults again and again, whatever is served, is a fault of the kernel's, and told so.
+fn copy_stuck() -> Result<()> {
+    on(machine("copy.stuck", 0), |ran, names| {
+        let panic = ran.panic()?;
+        same("(repeats, window)", (panic.repeats, panic.window), (8, true))?;
+        same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 3))?;
+        same("(fault address, place)", (panic.fault_address(), panic.place), (Some(DATA + 0x1000), Some(DATA_PLACE)))?;
+        same("function", names.at(panic.pc.0), vec!["raw_copy_from_user"])
+    })
+}
+
+/// An interrupt handler that touches user memory in the middle of a copy finds the window closed.
+fn window_in_interrupt(config: Config, status: u64) -> Result<()> {
+    on(Config { icount: Some(4), ..config }, |ran, names| {
+        let panic = ran.panic()?;
+        ensure!(panic.cause.starts_with("the kernel touched user memory outside an access window"));
+        exception(panic, names, LOAD, esr(Ec::DATA_ABORT_CURRENT, status), Some(DATA_PLACE))?;
+        in_use(panic, StackKind::Irq)?;
+        same("interrupt", panic.irq, Some(30))?;
+        same("interrupted", names.at(interrupted(panic, Slot::El1hIrq)?), vec!["raw_copy_from_user"])
+    })
+}
+
+/// The interrupt that nobody ended is named, and so it is in a hint.
+fn not_ended(gic: u8) -> Result<()> {
+    on(Config { gic, ..machine("irq.not_ended", 0) }, |ran, _| {
+        let panic = ran.panic()?;
+        same("(not ended, handled)", (panic.not_ended, panic.irq), (Some(7), None))?;
+        ensure!(panic.hints.contains(&Hint::NotEnded(7)), "hints: {:?}", panic.hints);
+        Ok(())
+    })
+}
+
+/// A BUG is the kernel's end, at a file and line.
+fn bug() -> Result<()> {
+    on(machine("bug", 0), |ran, names| {
+        let panic = ran.panic()?;
+        asserted(panic, names, "bug_on!(true)")
+    })
+}
+
+/// A WARN is reported, and the kernel goes on behind it; one that does not hold is nothing.
+fn warn() -> Result<()> {
+    on(machine("warn", 0), |ran, names| {
+        ran.ended(0)?;
+        let [warning] = &ran.warnings[..] else { anyhow::bail!("{} warnings", ran.warnings.len()) };
+        same("kind", warning.kind, Kind::Warning)?;
+        asserted(warning, names, "warn_on!(true)")
+    })
+}
+
+/// A report of the BRK that stands for `assertion` in the source.
+fn asserted(report: &Report, names: &Names, assertion: &str) -> Result<()> {
+    const FILE: &str = "kernel/src/ktest/el1.rs";
+    let source = fs::read_to_string(images(true).root.join(FILE))?;
+    let line = source.lines().position(|line| line.contains(assertion)).context("it is not there")? + 1;
+    ensure!(report.cause.ends_with(&format!("{FILE}:{line}")), "cause: {}", report.cause);
+    same("(slot, ESR)", (report.slot, report.esr.0), (Some(Slot::El1hSync), esr(Ec::BRK64, 0x800)))?;
+    same("instruction", report.instruction, Some(Hex(0xd421_0000)))?;
+    in_use(report, StackKind::Task)?;
+    leads_through(report, names, &["run"])
+}
+
+/// A panic of Rust code, by itself or where memory for the kernel ran out: where it was is known, and no register.
+fn panic(name: &str) -> Result<()> {
+    on(machine(name, 0), |ran, names| {
         let panic = ran.panic()?;
         same("(slot, ESR, task)", (panic.slot, panic.esr.0, panic.task), (None, 0, 0))?;
         in_use(panic, StackKind::Task)?;

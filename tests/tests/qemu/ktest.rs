@@ -24,12 +24,16 @@ pub enum Ends {
     Lost(fn(&Report, &Names, u64) -> Result<()>),
     /// A report through this slot, with this syndrome, fault address and place (none: left over), PSTATE, and ktest_returned as PC.
     MadeUp(Slot, Option<(u64, u64, Option<Place>)>, u64),
+    /// Its own verdict, and a report of what this slot brought, with this syndrome.
+    Warned(Slot, u64),
     /// The program goes on, and ends with x0 of the pattern.
     ProgramWell,
+    /// The same, and a report as of [`Warned`](Ends::Warned).
+    ProgramWarned(Slot, u64),
     /// The program is killed by this signal.
     ProgramDies(u32),
 }
-use Ends::{Lost, MadeUp, Overflow, ProgramDies, ProgramWell, Well};
+use Ends::{Lost, MadeUp, Overflow, ProgramDies, ProgramWarned, ProgramWell, Warned, Well};
 
 /// The syndrome of an undefined instruction.
 const UNKNOWN: Option<(u64, u64, Option<Place>)> = Some((0x0200_0000, 0, None));
@@ -104,15 +108,10 @@ impl Ends {
         let pattern = pattern::registers(seed);
         let pc_of_program = || faults::in_program(names, "ktest_exit");
         match self {
-            Well => {
-                ran.ended(0)?;
-                let [verdict] = &ran.verdicts[..] else { anyhow::bail!("{} verdicts", ran.verdicts.len()) };
-                same("passed", verdict.passed, true)
-            }
-            ProgramWell => {
-                ran.ended(pattern[0] as u8)?;
-                same("deaths", ran.deaths.len(), 0)
-            }
+            Well => passed(ran, &[]),
+            Warned(slot, esr) => passed(ran, &[(slot, esr)]),
+            ProgramWell => went_on(ran, &pattern, &[]),
+            ProgramWarned(slot, esr) => went_on(ran, &pattern, &[(slot, esr)]),
             ProgramDies(signal) => {
                 ran.ended(128 + signal as u8)?;
                 let death = ran.death()?;
@@ -141,6 +140,26 @@ impl Ends {
             }
         }
     }
+}
+
+/// A verdict, and these warnings.
+fn passed(ran: &Ran, warnings: &[(Slot, u64)]) -> Result<()> {
+    ran.ended(0)?;
+    let [verdict] = &ran.verdicts[..] else { anyhow::bail!("{} verdicts", ran.verdicts.len()) };
+    same("passed", verdict.passed, true)?;
+    warned(ran, warnings)
+}
+
+/// A program that ended as it would have anyway, and these warnings.
+fn went_on(ran: &Ran, pattern: &[u64; 31], warnings: &[(Slot, u64)]) -> Result<()> {
+    ran.ended(pattern[0] as u8)?;
+    same("deaths", ran.deaths.len(), 0)?;
+    warned(ran, warnings)
+}
+
+fn warned(ran: &Ran, warnings: &[(Slot, u64)]) -> Result<()> {
+    let found: Vec<_> = ran.warnings.iter().map(|report| (report.slot, report.esr.0)).collect();
+    same("warnings", found, warnings.iter().map(|&(slot, esr)| (Some(slot), esr)).collect())
 }
 
 fn size(stack: &Stack) -> u64 {

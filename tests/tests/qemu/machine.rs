@@ -17,6 +17,9 @@ use xtask::machine::{self, Config, Outcome, Program};
 /// The exit code of a kernel panic.
 pub const PANIC: u8 = 121;
 
+/// CPUs that differ in what matters here: the last two have PAN; the last has what QEMU has.
+pub const CPUS: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
+
 /// A test of its own.
 pub type Test = fn() -> Result<()>;
 /// How to make a file.

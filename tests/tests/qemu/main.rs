@@ -12,6 +12,7 @@ mod ktest;
 mod machine;
 mod programs;
 mod strangers;
+mod user_faults;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -38,6 +39,7 @@ fn all() -> Vec<Trial> {
         ktest::trials(),
         programs::trials(),
         strangers::trials(),
+        user_faults::trials(),
     ]
     .into_iter()
     .flatten()
