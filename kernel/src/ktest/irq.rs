@@ -6,6 +6,7 @@ use crate::irq;
 use crate::percpu::this_cpu;
 use crate::sched::{self, task::Task};
 use crate::sync::irqs_masked;
+use aarch64_cpu::registers::{CNTV_CTL_EL0, Writeable};
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -54,6 +55,8 @@ pub(super) fn in_interrupt(work: fn()) {
 
 /// An interrupt that is gone when it is acknowledged is counted, and nothing else.
 fn spurious() {
+    // No tick may be pending.
+    CNTV_CTL_EL0.set(0);
     let counters = &this_cpu().counters;
     let mut regs = PtRegs::ZERO;
     irq::handle(&mut regs);
