@@ -3,7 +3,7 @@
 
 use super::el1::{UNMAPPED, fault, ktest_load};
 use super::irq::interrupted;
-use super::program::{CODE, DATA, DATA_SIZE, detach, in_task, space, spawn_kernel_task};
+use super::program::{CODE, DATA, DATA_SIZE, detach, entry, in_task, run, space, spawn_kernel_task};
 use super::{Test, check, verdict};
 use crate::mm::user::AddressSpace;
 use crate::mm::{PAGE_SIZE, USER_END, frames, kernel_map};
@@ -35,6 +35,17 @@ pub(super) const TESTS: &[Test] = &[
         });
         sched::yield_now();
     }),
+    ("window.el0", || {
+        const TICKS: u64 = 1000;
+        irq::register(TIMER, || {
+            if interrupted().from_el0() {
+                window_is_closed();
+                verdict(Ok(()));
+            }
+            set_timer(TICKS);
+        });
+        run(space(), entry(&raw const ktest_user_spin), None, |_| arm(TICKS));
+    }),
     ("window.irq", || {
         irq::register(TIMER, || fault(ktest_load, DATA));
         in_task(space(), || copy_for_long(5000), |_| ());
@@ -44,6 +55,7 @@ pub(super) const TESTS: &[Test] = &[
 unsafe extern "C" {
     fn ktest_peek_first(address: usize) -> u64;
     fn ktest_peek_second(address: usize) -> u64;
+    static ktest_user_spin: u8;
     static _ex_table: [i32; 3];
     static _ex_table_end: [i32; 3];
     static _text: u8;
@@ -167,7 +179,7 @@ fn strings() {
 /// What is not all the program's is refused before it is tried; what it may not write to is not written.
 fn refused() {
     let mut buffer = [0xee; 16];
-    for start in [USER_END - 8, usize::MAX - 7, linear_of(&buffer), 0xff << 56 | DATA] {
+    for start in [USER_END - 8, usize::MAX - 7, addr_of!(buffer).addr(), 0xff << 56 | DATA] {
         expect("left to read", copy_from_user(&mut buffer, start), 16);
         same_bytes("what was read", &buffer, |_| 0);
         expect("left to write", copy_to_user(start, &[1; 16]), 16);
@@ -178,10 +190,6 @@ fn refused() {
     expect("left to write to code", copy_to_user(CODE, &[1; 16]), 16);
     expect("left to clear of code", uaccess::clear_user(CODE, 16), 16);
     same_bytes("code", &user_bytes(CODE), |at| before[at]);
-}
-
-fn linear_of(buffer: &[u8; 16]) -> usize {
-    buffer.as_ptr().addr()
 }
 
 /// The kernel writes for a program to a page that it shares since a fork: the other does not see it.
@@ -197,6 +205,7 @@ fn copy_on_write() {
     // The middle of this copy meets the second page, which nobody has touched.
     let bytes = [7; PAGE_SIZE];
     expect("left to write", copy_to_user(DATA + 8, &bytes), 0);
+    check("what was there before", get_user::<u64>(DATA).unwrap_or(0), 1);
     expect("to write", put_user(DATA, 2u64), 0);
     check("this task's", get_user::<u64>(DATA).unwrap_or(0), 2);
     for space in [&other, &third] {
@@ -236,10 +245,15 @@ const TIMER: u32 = 30;
 static CAME: AtomicU64 = AtomicU64::new(0);
 static IN_WINDOW: AtomicU64 = AtomicU64::new(0);
 
-/// Has the timer interrupt in so many ticks, and lets interrupts in.
-fn arm(ticks: u64) {
+/// Has the timer interrupt in so many ticks.
+fn set_timer(ticks: u64) {
     CNTP_CVAL_EL0.set(CNTPCT_EL0.get() + ticks);
     CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET);
+}
+
+/// The same, and lets interrupts in.
+fn arm(ticks: u64) {
+    set_timer(ticks);
     // SAFETY: interrupts have handlers.
     unsafe { asm!("msr daifclr, #0xf", options(nostack, preserves_flags)) };
 }

@@ -29,7 +29,8 @@ pub(super) fn interrupted() -> &'static PtRegs {
         static entry_stubs: [u64; 16];
     }
     // SAFETY: a table that the assembly made.
-    let stub = unsafe { entry_stubs[Slot::El1hIrq as usize]..entry_stubs[Slot::El1hIrq as usize + 1] };
+    let stub = |slot: Slot| unsafe { entry_stubs[slot as usize]..entry_stubs[slot as usize + 1] };
+    let stubs = [stub(Slot::El1hIrq), stub(Slot::El0Irq)];
     let mut record: usize;
     // SAFETY: a read of the frame pointer.
     unsafe { asm!("mov {}, x29", out(reg) record, options(nomem, nostack, preserves_flags)) };
@@ -38,7 +39,7 @@ pub(super) fn interrupted() -> &'static PtRegs {
         // as it is while the handler runs.
         unsafe {
             let [next, lr] = *core::ptr::with_exposed_provenance::<[u64; 2]>(record);
-            if stub.contains(&lr) {
+            if stubs.iter().any(|stub| stub.contains(&lr)) {
                 return &*core::ptr::with_exposed_provenance(next as usize - offset_of!(PtRegs, stackframe));
             }
             record = next as usize;

@@ -138,6 +138,10 @@ ktest_user_store:
     str     xzr, [x0]
     b       ktest_exit
 
+    .global ktest_user_spin
+ktest_user_spin:
+    b       ktest_user_spin
+
     .global ktest_user_call
 ktest_user_call:
     svc     #0

@@ -236,7 +236,7 @@ pub fn trials() -> Vec<Trial> {
         };
         add(&format!("jump.user.{cpu}"), Box::new(test));
         add(&format!("window.irq.{cpu}"), Box::new(move || window_in_interrupt(config("window.irq"), status)));
-        for name in ["copy.left", "copy.cow", "window.sweep", "window.preempted"] {
+        for name in ["copy.left", "copy.cow", "window.el0", "window.sweep", "window.preempted"] {
             // So that the timer interrupts at every instruction, and always at the same.
             let on = move |config| Config { cpu: cpu.into(), icount: Some(4), ..config };
             add(&format!("{name}.{cpu}"), Box::new(move || ktest::run_on(name, Ends::Well, on)));
