@@ -84,9 +84,9 @@ Examples:
     Gdb(MachineArgs),
     /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
-Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard input, of any AArch64
-kernel that prints ESR, ELR and FAR: Ventry's console and records, oopses of Linux, U-Boot, QEMU's `-d int`, and others.
-The exit code is 1 when there is no report in it.
+Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard
+input, of any AArch64 kernel that prints ESR, ELR and FAR: Ventry's console and records, oopses of
+Linux, U-Boot, QEMU's `-d int`, and others. The exit code is 1 when there is no report in it.
 
 Examples:
   cargo xtask explain 0x96000045 0xdead0000

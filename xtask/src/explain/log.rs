@@ -7,7 +7,7 @@
 //! register comes again with another value.
 
 use super::parse_hex;
-use trap::record::{Kind, RECORD_SEPARATOR, Report};
+use trap::record::{RECORD_SEPARATOR, Report};
 
 /// One report of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -325,8 +325,7 @@ impl Reader {
 /// The record of this kernel that a line holds.
 fn record(line: &str) -> Option<Report> {
     let json = line.trim().trim_start_matches(char::from(RECORD_SEPARATOR));
-    let report: Report = serde_json::from_str(json).ok()?;
-    matches!(report.kind, Kind::Panic | Kind::Death | Kind::Warning).then_some(report)
+    serde_json::from_str(json).ok()
 }
 
 /// The register that `word` names, and the exception level in its name.
@@ -414,6 +413,7 @@ fn instruction(word: &str) -> Option<u32> {
 pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+    use trap::record::Kind;
 
     /// An oops of Linux 6, with the prefixes of a serial console.
     pub const OOPS: &str = "\
@@ -504,6 +504,9 @@ pc : check+0x90/0x98
 Code: aa0303e2 97ffffd1 d4210000 (d4210000)");
         assert_eq!((bug.esr, bug.instruction), (Some(0xf200_0800), Some(0xd421_0000)));
         assert_eq!(bug.says.as_deref(), Some("kernel BUG at lab/list.c:26!"));
+
+        let named_like_a_number = one("esr 0x96000004\npc : deadbeef+0x10/0x20");
+        assert_eq!((named_like_a_number.pc, named_like_a_number.at.as_deref()), (None, Some("deadbeef+0x10/0x20")));
 
         let undefined = one("Internal error: undefined instruction: 0 [#1] SMP\npc : f+0x0/0x8\nCode: (00000000)");
         assert_eq!((undefined.esr, undefined.instruction), (None, Some(0)));
@@ -699,6 +702,9 @@ Taking exception 4 [Data Abort] on CPU 0
 ";
         assert_eq!(numbers(log), [(7, [Some(0x9200_0006), Some(0x18), Some(0x40_0858)])]);
         assert_eq!(numbers(&log.repeat(2)).len(), 2);
+        // Where the CPU goes to is not where it came from.
+        let next = seen(&format!("{log}ESR: 0x92000007\n")).remove(1).1;
+        assert_eq!((next.esr, next.pc, next.pstate), (Some(0x9200_0007), None, None));
     }
 
     #[test]

@@ -20,6 +20,8 @@ const NEAR: i64 = 4096;
 pub struct Explanation {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// `explanation`, as records have their kind here.
+    pub kind: &'static str,
     /// Where the report begins: the number of the log's line, from 1.
     pub line: usize,
     /// The cause in one sentence.
@@ -170,6 +172,7 @@ impl Explanation {
         let fields = seen.esr.into_iter().flat_map(|esr| Esr(esr).fields());
         Explanation {
             schema: SCHEMA,
+            kind: "explanation",
             line,
             cause,
             registers: near(&seen),
@@ -295,6 +298,7 @@ mod tests {
         let oops = &json(OOPS)[0];
         let cause = "data abort from EL1: translation fault, level 0, while writing, at 0xdead000000000108";
         assert_eq!((&oops["cause"], &oops["line"]), (&cause.into(), &2.into()));
+        assert_eq!((&oops["schema"], &oops["kind"]), (&SCHEMA.into(), &"explanation".into()));
         assert_eq!(oops["assembly"], "str x2, [x1, #0x8]");
         assert_eq!((&oops["class"], &oops["at"]), (&"data_abort_current".into(), &"unlink+0x1c/0x40 [lab]".into()));
         assert_eq!(oops["pstate_words"], "EL1h, nZCv, daif");
@@ -324,7 +328,7 @@ mod tests {
         assert_eq!((&base[0]["register"], &base[0]["distance"], &base[1]), (&"x1".into(), &8.into(), &().into()));
         let no_address = "esr 0xf2000800 far 0x5000 x0 0x5000";
         assert_eq!(json(no_address)[0]["registers"], serde_json::json!([]), "FAR means nothing");
-        let jump = "esr 0x8600000f far 0x5000 pc 0x5000 x8 0x5000 Code: (f9400422)";
+        let jump = "esr 0x8600000f far 0x5000 pc 0x5000 x1 0x1 x8 0x5000 Code: (f9400422)";
         let target = &json(jump)[0]["registers"][0];
         assert_eq!((&target["register"], &target["base"]), (&"x8".into(), &false.into()));
     }
