@@ -9,7 +9,7 @@ use crate::mm::user::AddressSpace;
 use crate::mm::{PAGE_SIZE, USER_END, frames, kernel_map};
 use crate::percpu::this_cpu;
 use crate::uaccess::{self, Fault, StringError, copy_from_user, copy_to_user, get_user, put_user};
-use crate::{irq, sched};
+use crate::{extable, irq, sched};
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0, Readable, TTBR0_EL1, Writeable};
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -73,22 +73,21 @@ fn extable() {
     let (start, end) = (addr_of!(_ex_table), addr_of!(_ex_table_end));
     // SAFETY: the linker's symbols around the table.
     let table = unsafe { core::slice::from_raw_parts(start, end.offset_from_unsigned(start)) };
-    let target = |place: &i32| core::ptr::from_ref(place).addr().wrapping_add_signed(*place as isize);
     let text = addr_of!(_text).addr()..addr_of!(_rodata).addr();
     let mut last = 0;
     for [instruction, fixup, kind] in table {
-        let (instruction, fixup) = (target(instruction), target(fixup));
+        let (instruction, fixup) = (extable::target(instruction), extable::target(fixup));
         check("out of order", (instruction <= last).into(), 0);
         check("outside of the text", (!text.contains(&instruction) || !text.contains(&fixup)).into(), 0);
-        let Some((found, found_kind)) = uaccess::fixup(instruction) else {
+        let Some((found, found_kind)) = extable::fixup(instruction) else {
             verdict(Err(format_args!("no fixup for {instruction:#x}")))
         };
         check("fixup", found as u64, fixup as u64);
         check("kind", found_kind as u64, *kind as u64);
         last = instruction;
     }
-    check("fixup of what needs none", uaccess::fixup(UNMAPPED).is_some().into(), 0);
-    check("fixup of the next instruction", uaccess::fixup(last + 4).is_some().into(), 0);
+    check("fixup of what needs none", extable::fixup(UNMAPPED).is_some().into(), 0);
+    check("fixup of the next instruction", extable::fixup(last + 4).is_some().into(), 0);
     // SAFETY: each has its entry; they stand in the wrong order in ktest.S.
     unsafe {
         check("the first's fixup", ktest_peek_first(UNMAPPED), 1);

@@ -13,8 +13,7 @@ mod slot;
 mod stack;
 
 use crate::sync::IrqLock;
-use crate::uaccess;
-use crate::{console, kprintln, power};
+use crate::{console, extable, kprintln, power};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 use core::ptr::addr_of;
@@ -34,7 +33,7 @@ global_asm!(
     include_str!("ktest.S"),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
-    KERNEL = const uaccess::Kind::Kernel as u32,
+    KERNEL = const extable::Kind::Kernel as u32,
 );
 
 /// A test by its name; when it returns it has passed.
