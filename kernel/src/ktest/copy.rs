@@ -3,7 +3,7 @@
 
 use super::el1::{UNMAPPED, fault, ktest_load};
 use super::irq::interrupted;
-use super::program::{CODE, DATA, DATA_SIZE, detach, entry, in_task, run, space, spawn_kernel_task};
+use super::program::{CODE, DATA, DATA_SIZE, detach, entry, go, in_task, space, spawn, spawn_kernel_task};
 use super::{Test, check, verdict};
 use crate::mm::user::AddressSpace;
 use crate::mm::{PAGE_SIZE, USER_END, frames, kernel_map};
@@ -18,22 +18,25 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) const TESTS: &[Test] = &[
     ("extable", extable),
-    ("copy.left", || in_task(space(), left, |_| ())),
-    ("copy.strings", || in_task(space(), strings, |_| ())),
-    ("copy.refused", || in_task(space(), refused, |_| ())),
-    ("copy.stuck", || in_task(space(), || _ = get_user::<u64>(DATA + PAGE_SIZE), detach)),
-    ("copy.cow", || in_task(space(), copy_on_write, |_| ())),
-    ("memory.zero", || in_task(space(), fresh_memory, |_| ())),
-    ("window.sweep", || in_task(space(), sweep, |_| ())),
+    ("copy.left", || in_task(left)),
+    ("copy.strings", || in_task(strings)),
+    ("copy.refused", || in_task(refused)),
+    ("copy.stuck", || {
+        detach(&spawn_kernel_task(|| _ = get_user::<u64>(DATA + PAGE_SIZE)));
+        go();
+    }),
+    ("copy.cow", || in_task(copy_on_write)),
+    ("memory.zero", || in_task(fresh_memory)),
+    ("window.sweep", || in_task(sweep)),
     ("window.preempted", || {
         for work in [preempted::<0x11>, preempted::<0x22>] {
-            spawn_kernel_task(space(), work, |_| ());
+            spawn_kernel_task(work);
         }
         irq::register(TIMER, || {
             on_timer();
             sched::current().set_need_resched();
         });
-        sched::yield_now();
+        go();
     }),
     ("window.el0", || {
         const TICKS: u64 = 1000;
@@ -44,11 +47,13 @@ pub(super) const TESTS: &[Test] = &[
             }
             set_timer(TICKS);
         });
-        run(space(), entry(&raw const ktest_user_spin), None, |_| arm(TICKS));
+        spawn(space(), &entry(&raw const ktest_user_spin));
+        arm(TICKS);
+        go();
     }),
     ("window.irq", || {
         irq::register(TIMER, || fault(ktest_load, DATA));
-        in_task(space(), || copy_for_long(5000), |_| ());
+        in_task(|| copy_for_long(5000));
     }),
 ];
 

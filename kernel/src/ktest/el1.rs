@@ -1,7 +1,7 @@
 //! What can go wrong in the kernel itself, one cause a test.
 
 use super::irq::in_interrupt;
-use super::program::{DATA, HOLE, descriptor, in_task, space};
+use super::program::{DATA, HOLE, descriptor, in_task};
 use super::{Test, slot};
 use crate::mm::{LINEAR_BASE, kernel_map};
 use crate::{bug_on, sched, warn_on};
@@ -19,8 +19,8 @@ pub(super) const TESTS: &[Test] = &[
     ("data.guard", || fault(ktest_load, sched::current().stack.range().start - 8)),
     ("data.null", || fault(ktest_load, 8)),
     ("data.noncanonical", || fault(ktest_load, 0x0123_4567_89ab_cde8)),
-    ("data.user", || in_task(space(), || fault(ktest_load, DATA), |_| ())),
-    ("data.user.write", || in_task(space(), || fault(ktest_store, DATA), |_| ())),
+    ("data.user", || in_task(|| fault(ktest_load, DATA))),
+    ("data.user.write", || in_task(|| fault(ktest_store, DATA))),
     ("data.text", || fault(ktest_store, ktest_load as *const () as usize)),
     ("data.rodata", || fault(ktest_store, addr_of!(ktest_programs) as usize)),
     ("data.linear", || fault(ktest_store, linear(ktest_load as *const () as usize))),
@@ -34,7 +34,7 @@ pub(super) const TESTS: &[Test] = &[
     ("jump.unmapped", || fault(ktest_jump, UNMAPPED)),
     ("jump.data", || fault(ktest_jump, slot::registers())),
     ("jump.linear", || fault(ktest_jump, linear(ktest_load as *const () as usize))),
-    ("jump.user", || in_task(space(), || fault(ktest_jump, super::program::CODE), |_| ())),
+    ("jump.user", || in_task(|| fault(ktest_jump, super::program::CODE))),
     ("jump.unaligned", || fault(ktest_jump, ktest_load as *const () as usize + 2)),
     ("undefined", || fault(ktest_undefined, 0)),
     ("register", || fault(ktest_register, 0)),

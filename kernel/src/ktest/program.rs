@@ -21,7 +21,6 @@ pub(super) const CODE: usize = 0x40_0000;
 pub(super) const DATA: usize = 0x60_0000;
 /// Bytes there.
 pub(super) const DATA_SIZE: usize = 64 * PAGE_SIZE;
-const STACK: usize = 0x80_0000;
 /// More than there is RAM.
 const LARGE: usize = 0x4000_0000;
 const LARGE_SIZE: usize = 0x4000_0000;
@@ -31,13 +30,13 @@ pub(super) const HOLE: u64 = 0x0b00_0000;
 pub(super) const TESTS: &[Test] = &[
     ("el0.step", || {
         debug_control(MDSCR_SS);
-        run(space(), PtRegs { pstate: PSTATE_SS, ..load() }, None, |_| ());
+        run(&PtRegs { pstate: PSTATE_SS, ..load() });
     }),
     ("el0.step.syscall", || {
         debug_control(MDSCR_SS);
         let mut regs = PtRegs { pstate: PSTATE_SS, ..entry(&raw const ktest_user_call) };
         regs.regs[8] = __NR_getpid.into();
-        run(space(), regs, None, |_| ());
+        run(&regs);
     }),
     ("el0.watchpoint.read", || watchpoint(load())),
     ("el0.watchpoint.write", || watchpoint(at_data(entry(&raw const ktest_user_store)))),
@@ -46,31 +45,28 @@ pub(super) const TESTS: &[Test] = &[
         // SAFETY: a breakpoint on an instruction of EL0.
         unsafe { asm!("msr dbgbvr0_el1, {}", "msr dbgbcr0_el1, {}", in(reg) regs.pc, in(reg) DBGBCR) };
         debug_control(MDSCR_MDE);
-        run(space(), regs, None, |_| ());
+        run(&regs);
     }),
-    ("el0.illegal", || run(space(), PtRegs { pstate: PSTATE_IL, ..load() }, None, |_| ())),
-    ("el0.pc.unaligned", || run(space(), PtRegs { pc: CODE as u64 + 2, ..load() }, None, |_| ())),
+    ("el0.illegal", || run(&PtRegs { pstate: PSTATE_IL, ..load() })),
+    ("el0.pc.unaligned", || run(&PtRegs { pc: CODE as u64 + 2, ..load() })),
     ("el0.external", || foreign(3, HOLE | 0b11)),
     ("el0.external.walk", || foreign(2, HOLE | 0b11)),
     ("el0.stuck", || {
         let mut regs = load();
         regs.regs[0] += PAGE_SIZE as u64;
-        run(space(), regs, None, detach);
+        detach(&spawn(space(), &regs));
+        go();
     }),
     ("el0.oom", || {
-        let mut space = space();
-        space.map(LARGE..LARGE + LARGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
         let mut regs = entry(&raw const ktest_user_fill);
         regs.regs[..2].copy_from_slice(&[LARGE as u64, (LARGE + LARGE_SIZE) as u64]);
-        run(space, regs, None, |_| ());
+        run_large(&regs);
     }),
     ("el0.oom.copy", || {
-        let mut space = space();
-        space.map(LARGE..LARGE + LARGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
         let mut regs = entry(&raw const ktest_user_call);
         regs.regs[..2].copy_from_slice(&[LARGE as u64, LARGE_SIZE as u64]);
         regs.regs[8] = __NR_getrandom.into();
-        run(space, regs, None, |_| ());
+        run_large(&regs);
     }),
 ];
 
@@ -96,13 +92,12 @@ const DBGWCR: u64 = 0xff << 5 | 0b11 << 3 | 0b10 << 1 | 1;
 /// DBGBCR_EL1: one instruction, of EL0, enabled.
 const DBGBCR: u64 = 0xf << 5 | 0b10 << 1 | 1;
 
-/// What all programs of tests have: code, data, a stack.
+/// What all programs of tests have: code and data.
 pub(super) fn space() -> AddressSpace {
     let mut space = AddressSpace::new().expect("memory for a test");
     let mut map = |start, size, rights| space.map(start..start + size, rights).expect("memory for a test");
     map(CODE, PAGE_SIZE, Rights { read: true, write: false, execute: true });
     map(DATA, DATA_SIZE, Rights::READ_WRITE);
-    map(STACK, PAGE_SIZE, Rights::READ_WRITE);
     let (start, end) = (&raw const ktest_programs, &raw const ktest_programs_end);
     // SAFETY: constants between two symbols of ktest.S.
     let code = unsafe { core::slice::from_raw_parts(start, end.offset_from_unsigned(start)) };
@@ -114,7 +109,7 @@ pub(super) fn space() -> AddressSpace {
 /// The registers of a program that begins at a label of ktest.S.
 pub(super) fn entry(label: *const u8) -> PtRegs {
     let offset = label.addr() - (&raw const ktest_programs).addr();
-    PtRegs { pc: (CODE + offset) as u64, sp: (STACK + PAGE_SIZE) as u64, ..PtRegs::ZERO }
+    PtRegs { pc: (CODE + offset) as u64, ..PtRegs::ZERO }
 }
 
 fn at_data(mut regs: PtRegs) -> PtRegs {
@@ -127,25 +122,46 @@ fn load() -> PtRegs {
     at_data(entry(&raw const ktest_user_load))
 }
 
-fn task(space: AddressSpace, regs: &PtRegs, first_pc: usize) -> Arc<Task> {
+fn task(first_pc: usize, space: AddressSpace, regs: &PtRegs) -> Arc<Task> {
     let id = sched::new_id().expect("there are few tasks");
     Task::new(id, "ktest", first_pc, regs, Some(space)).expect("memory for a test")
 }
 
-/// Runs a program, the child of [`parent`]; its task's first code is `first`, or what a forked task's is. `change` may make its
-/// task other than it should be.
-pub(super) fn run(space: AddressSpace, regs: PtRegs, first: Option<extern "C" fn() -> !>, change: impl FnOnce(&Task)) {
+/// Makes a task for a program, the child of [`parent`]. It runs once the test [`go`]es.
+pub(super) fn spawn(space: AddressSpace, regs: &PtRegs) -> Arc<Task> {
+    spawn_from(ret_from_fork as *const () as usize, space, regs)
+}
+
+/// The same, but the task begins at `first_pc`, in the kernel.
+pub(super) fn spawn_from(first_pc: usize, space: AddressSpace, regs: &PtRegs) -> Arc<Task> {
     let mut parent_space = self::space();
     parent_space.set_first_program();
-    let parent = task(parent_space, &entry(&raw const ktest_exit), parent as *const () as usize);
-    let to_el0 = ret_from_fork as *const () as usize;
-    let child = task(space, &regs, first.map_or(to_el0, |first| first as usize));
+    let parent = task(parent as *const () as usize, parent_space, &entry(&raw const ktest_exit));
+    let child = task(first_pc, space, regs);
     child.parent.store(parent.id, Relaxed);
-    change(&child);
     sched::spawn(parent);
-    sched::spawn(child);
+    sched::spawn(child.clone());
+    child
+}
+
+/// Lets the tasks run; one of them ends the test.
+pub(super) fn go() {
     sched::yield_now();
-    unreachable!("the machine ends with the parent");
+    unreachable!("the machine ends with a task");
+}
+
+/// Runs a program.
+fn run(regs: &PtRegs) {
+    spawn(space(), regs);
+    go();
+}
+
+/// Runs a program that has [`LARGE`] memory besides.
+fn run_large(regs: &PtRegs) {
+    let mut space = space();
+    space.map(LARGE..LARGE + LARGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
+    spawn(space, regs);
+    go();
 }
 
 /// The first code of the first program's task: waits for its child, and goes to EL0 with what the shell would say of it.
@@ -166,20 +182,19 @@ extern "C" fn parent() -> ! {
     }
 }
 
-/// Runs `work` in a task that has a program's memory, and ends the test.
-pub(super) fn in_task(space: AddressSpace, work: fn(), change: impl FnOnce(&Task)) {
-    spawn_kernel_task(space, work, change);
-    sched::yield_now();
-    unreachable!("the machine ends with the task");
+/// Runs `work` in a task that has a program's memory and stays in the kernel, and ends the test.
+pub(super) fn in_task(work: fn()) {
+    spawn_kernel_task(work);
+    go();
 }
 
-/// A task that has a program's memory, and stays in the kernel.
-pub(super) fn spawn_kernel_task(space: AddressSpace, work: fn(), change: impl FnOnce(&Task)) {
+/// Makes that task.
+pub(super) fn spawn_kernel_task(work: fn()) -> Arc<Task> {
     let mut regs = PtRegs::ZERO;
     regs.regs[0] = work as usize as u64;
-    let task = task(space, &regs, work_of_task as *const () as usize);
-    change(&task);
-    sched::spawn(task);
+    let task = task(work_of_task as *const () as usize, space(), &regs);
+    sched::spawn(task.clone());
+    task
 }
 
 extern "C" fn work_of_task() -> ! {
@@ -223,7 +238,8 @@ fn foreign(level: usize, entry: u64) {
         place.write_volatile(place.read_volatile() & !0xffff_ffff_f003 | entry);
     }
     // Its own address space could not be dropped.
-    run(space, load(), None, detach);
+    detach(&spawn(space, &load()));
+    go();
 }
 
 fn debug_control(mdscr: u64) {
@@ -235,5 +251,5 @@ fn watchpoint(regs: PtRegs) {
     // SAFETY: a watchpoint on data of EL0.
     unsafe { asm!("msr dbgwvr0_el1, {}", "msr dbgwcr0_el1, {}", in(reg) regs.regs[0], in(reg) DBGWCR) };
     debug_control(MDSCR_MDE);
-    run(space(), regs, None, |_| ());
+    run(&regs);
 }

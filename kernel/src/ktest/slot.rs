@@ -81,8 +81,9 @@ static STATE: spin::Once<State> = spin::Once::new();
 /// A program is interrupted before its first instruction; if it goes on, it ends with x0, of the pattern.
 fn in_program(state: State) {
     STATE.call_once(|| state);
-    let regs = entry(&raw const ktest_exit);
-    program::run(program::space(), regs, Some(enter_from_program), |_| ());
+    let first_pc = enter_from_program as *const () as usize;
+    program::spawn_from(first_pc, program::space(), &entry(&raw const ktest_exit));
+    program::go();
 }
 
 /// The first code of that program's task: as if it had been in EL0 already.
