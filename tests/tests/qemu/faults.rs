@@ -2,9 +2,10 @@
 //! no emulated CPU raises is made up, and called so.
 
 use crate::ktest::{self, Ends, OUT_OF_INTERRUPT, SERROR};
-use crate::machine::{Names, Ran, images, ktest as machine, run, same, trial};
+use crate::machine::{Names, Ran, Test, images, ktest as machine, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use std::fmt::Display;
 use std::fs;
 use trap::esr::{Ec, Esr};
 use trap::hint::Hint;
@@ -167,101 +168,117 @@ const CPUS: [(&str, u64); 4] = [
     ("max", PERMISSION | 3),
 ];
 
+/// Whatever has no like.
+const OTHERS: &[(&str, Test)] = &[
+    ("el0.pc.unaligned", pc_unaligned),
+    ("el0.stuck", stuck),
+    ("el0.oom", out_of_memory),
+    ("el0.oom.copy", out_of_memory_in_copy),
+    ("copy.stuck", copy_stuck),
+    ("data.irq", in_interrupt),
+    ("irq.not_ended.gic.2", || not_ended(2)),
+    ("irq.not_ended.gic.3", || not_ended(3)),
+    ("bug", bug),
+    ("warn", warn),
+    ("panic", || panic("panic")),
+    ("panic.oom", || panic("panic.oom")),
+    ("panic.nested", nested),
+    ("report.fault", report_faults),
+    ("report.console", report_cannot_be_written),
+];
+
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    let mut add = |name: &str, test: Box<dyn FnOnce() -> Result<()> + Send>| {
-        trials.push(trial(format!("faults::{name}"), test));
-    };
-    for &(name, at, esr, place) in KERNEL {
-        add(name, Box::new(move || on(machine(name, 0), |ran, names| kernel(ran.panic()?, names, at, esr, place))));
-    }
-    for &(name, esr, far, place) in MADE_UP_KERNEL {
+    let mut trials: Vec<_> = OTHERS.iter().map(|&(name, test)| fault(name, test)).collect();
+    trials.extend(of_kernel());
+    trials.extend(of_programs());
+    trials.extend(serrors());
+    trials.extend(CPUS.into_iter().flat_map(|(cpu, status)| windows(cpu, status)));
+    let well = ["extable", "copy.strings", "copy.refused", "memory.zero"];
+    trials.extend(well.map(|name| fault(name, move || ktest::run_as(name, Ends::Well))));
+    trials
+}
+
+fn fault(name: impl Display, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    trial(format!("faults::{name}"), test)
+}
+
+fn of_kernel() -> impl Iterator<Item = Trial> {
+    let real = KERNEL.iter().map(|&(name, at, esr, place)| {
+        fault(name, move || on(machine(name, 0), |ran, names| kernel(ran.panic()?, names, at, esr, place)))
+    });
+    let made_up = MADE_UP_KERNEL.iter().map(|&(name, esr, far, place)| {
         let ends = Ends::MadeUp(Slot::El1hSync, Some((esr, far, place)), ktest::EL1H);
-        add(&format!("made_up.el1.{name}"), Box::new(move || ktest::run_as(&format!("slot.4.{esr:x}.{far:x}"), ends)));
-    }
-    for &(name, symbol, instructions, signal, addr, class) in PROGRAMS {
+        fault(format!("made_up.el1.{name}"), move || ktest::run_as(&format!("slot.4.{esr:x}.{far:x}"), ends))
+    });
+    real.chain(made_up)
+}
+
+fn of_programs() -> impl Iterator<Item = Trial> {
+    let real = PROGRAMS.iter().map(|&(name, symbol, instructions, signal, addr, class)| {
         let place = if let Far(_) = addr { Some(DATA_PLACE) } else { None };
-        let test = move || {
-            on(machine(name, 0), |ran, names| {
-                let death = died(ran, signal, addr)?;
-                same("PC", death.pc.0.wrapping_sub_signed(4 * instructions), in_program(names, symbol)?)?;
-                same("(class, place)", (Esr(death.esr.0).ec(), death.place), (class, place))
-            })
+        let look = move |ran: &Ran, names: &Names| {
+            let death = died(ran, signal, addr)?;
+            same("PC", death.pc.0.wrapping_sub_signed(4 * instructions), in_program(names, symbol)?)?;
+            same("(class, place)", (Esr(death.esr.0).ec(), death.place), (class, place))
         };
-        add(name, Box::new(test));
-    }
-    add("el0.pc.unaligned", Box::new(pc_unaligned));
-    for &(name, esr, signal, addr) in MADE_UP_PROGRAMS {
+        fault(name, move || on(machine(name, 0), look))
+    });
+    let made_up = MADE_UP_PROGRAMS.iter().map(|&(name, esr, signal, addr)| {
         let far = if let Far(far) = addr { far } else { 0 };
-        let test = move || {
-            on(machine(&format!("slot.8.{esr:x}.{far:x}"), 0), |ran, names| {
-                let death = died(ran, signal, addr)?;
-                same("PC", death.pc.0, in_program(names, "ktest_exit")?)?;
-                same("ESR", death.esr.0, esr)
-            })
+        let look = move |ran: &Ran, names: &Names| {
+            let death = died(ran, signal, addr)?;
+            same("(PC, ESR)", (death.pc.0, death.esr.0), (in_program(names, "ktest_exit")?, esr))
         };
-        add(&format!("made_up.el0.{name}"), Box::new(test));
-    }
-    for &(name, esr, goes_on) in SERRORS {
-        let (ends, at_el0) = match goes_on {
+        fault(format!("made_up.el0.{name}"), move || on(machine(&format!("slot.8.{esr:x}.{far:x}"), 0), look))
+    });
+    real.chain(made_up)
+}
+
+fn serrors() -> impl Iterator<Item = Trial> {
+    SERRORS.iter().flat_map(|&(name, esr, goes_on)| {
+        let (at_el1, at_el0) = match goes_on {
             true => (Ends::Warned(Slot::El1hError, esr), Ends::ProgramWarned(Slot::El0Error, esr)),
             false => (Ends::MadeUp(Slot::El1hError, Some((esr, 0, None)), ktest::EL1H), Ends::ProgramDies(9)),
         };
-        add(&format!("made_up.serror.el1.{name}"), Box::new(move || ktest::run_as(&format!("slot.7.{esr:x}"), ends)));
-        add(
-            &format!("made_up.serror.el0.{name}"),
-            Box::new(move || ktest::run_as(&format!("slot.11.{esr:x}"), at_el0)),
-        );
-    }
-    for (cpu, status) in CPUS {
-        let config = move |name| Config { cpu: cpu.into(), ..machine(name, 0) };
-        for (name, at, write) in [("data.user", LOAD, 0), ("data.user.write", STORE, WRITE)] {
-            let esr = esr(Ec::DATA_ABORT_CURRENT, write | status);
-            let test = move || {
-                on(config(name), |ran, names| {
-                    let panic = ran.panic()?;
-                    ensure!(panic.cause.starts_with("the kernel touched user memory outside an access window"));
-                    kernel_in_task(panic, names, at, esr, DATA_PLACE)
-                })
-            };
-            add(&format!("{name}.{cpu}"), Box::new(test));
-        }
-        let esr = esr(Ec::INSTRUCTION_ABORT_CURRENT, status);
-        let test = move || {
-            on(config("jump.user"), |ran, names| {
-                let panic = ran.panic()?;
-                ensure!(panic.cause.starts_with("the kernel executed user memory"));
-                kernel_in_task(panic, names, Target(Some(0xd280_0ba8)), esr, CODE_PLACE)
+        [("el1", 7, at_el1), ("el0", 11, at_el0)].map(|(level, slot, ends)| {
+            fault(format!("made_up.serror.{level}.{name}"), move || {
+                ktest::run_as(&format!("slot.{slot}.{esr:x}"), ends)
             })
+        })
+    })
+}
+
+/// What depends on how the kernel is kept from user memory; `status` is the fault status of a touch outside a window.
+fn windows(cpu: &'static str, status: u64) -> impl Iterator<Item = Trial> {
+    // The timer interrupts at every instruction, and always at the same.
+    let of_cpu = move |config| Config { cpu: cpu.into(), icount: Some(4), ..config };
+    let well = ["copy.left", "copy.cow", "window.el0", "window.sweep", "window.preempted"];
+    let well = well.map(|name| fault(format!("{name}.{cpu}"), move || ktest::run_on(name, Ends::Well, of_cpu)));
+    let touched = "the kernel touched user memory outside an access window";
+    let executed = "the kernel executed user memory";
+    let [read, write] = [0, WRITE].map(|write| esr(Ec::DATA_ABORT_CURRENT, write | status));
+    let fetch = esr(Ec::INSTRUCTION_ABORT_CURRENT, status);
+    let outside = [
+        ("data.user", touched, LOAD, read, DATA_PLACE),
+        ("data.user.write", touched, STORE, write, DATA_PLACE),
+        // `ktest_exit` is what programs of tests begin with.
+        ("jump.user", executed, Target(Some(0xd280_0ba8)), fetch, CODE_PLACE),
+    ];
+    let outside = outside.map(|(name, cause, at, esr, place)| {
+        let look = move |ran: &Ran, names: &Names| {
+            let panic = ran.panic()?;
+            ensure!(panic.cause.starts_with(cause), "cause: {}", panic.cause);
+            kernel_in_task(panic, names, at, esr, place)
         };
-        add(&format!("jump.user.{cpu}"), Box::new(test));
-        add(&format!("window.irq.{cpu}"), Box::new(move || window_in_interrupt(config("window.irq"), status)));
-        for name in ["copy.left", "copy.cow", "window.el0", "window.sweep", "window.preempted"] {
-            // So that the timer interrupts at every instruction, and always at the same.
-            let on = move |config| Config { cpu: cpu.into(), icount: Some(4), ..config };
-            add(&format!("{name}.{cpu}"), Box::new(move || ktest::run_on(name, Ends::Well, on)));
-        }
-    }
-    for name in ["extable", "copy.strings", "copy.refused", "memory.zero"] {
-        add(name, Box::new(move || ktest::run_as(name, Ends::Well)));
-    }
-    for gic in [2, 3] {
-        add(&format!("irq.not_ended.gic.{gic}"), Box::new(move || not_ended(gic)));
-    }
-    add("copy.stuck", Box::new(copy_stuck));
-    add("bug", Box::new(bug));
-    add("warn", Box::new(warn));
-    add("data.irq", Box::new(in_interrupt));
-    add("el0.stuck", Box::new(stuck));
-    add("el0.oom", Box::new(out_of_memory));
-    add("el0.oom.copy", Box::new(out_of_memory_in_copy));
-    for name in ["panic", "panic.oom"] {
-        add(name, Box::new(move || panic(name)));
-    }
-    add("panic.nested", Box::new(nested));
-    add("report.fault", Box::new(report_faults));
-    add("report.console", Box::new(report_cannot_be_written));
-    trials
+        fault(format!("{name}.{cpu}"), move || on(of_cpu(machine(name, 0)), look))
+    });
+    let look = move |ran: &Ran, names: &Names| {
+        let panic = ran.panic()?;
+        ensure!(panic.cause.starts_with(touched), "cause: {}", panic.cause);
+        window_in_interrupt(panic, names, read)
+    };
+    let interrupt = fault(format!("window.irq.{cpu}"), move || on(of_cpu(machine("window.irq", 0)), look));
+    well.into_iter().chain(outside).chain([interrupt])
 }
 
 /// Runs a machine with an in-kernel test, and looks at it with the kernel's names.
@@ -424,15 +441,11 @@ fn copy_stuck() -> Result<()> {
 }
 
 /// An interrupt handler that touches user memory in the middle of a copy finds the window closed.
-fn window_in_interrupt(config: Config, status: u64) -> Result<()> {
-    on(Config { icount: Some(4), ..config }, |ran, names| {
-        let panic = ran.panic()?;
-        ensure!(panic.cause.starts_with("the kernel touched user memory outside an access window"));
-        exception(panic, names, LOAD, esr(Ec::DATA_ABORT_CURRENT, status), Some(DATA_PLACE))?;
-        in_use(panic, StackKind::Irq)?;
-        same("interrupt", panic.irq, Some(30))?;
-        same("interrupted", names.at(interrupted(panic, Slot::El1hIrq)?), vec!["raw_copy_from_user"])
-    })
+fn window_in_interrupt(panic: &Report, names: &Names, esr: u64) -> Result<()> {
+    exception(panic, names, LOAD, esr, Some(DATA_PLACE))?;
+    in_use(panic, StackKind::Irq)?;
+    same("interrupt", panic.irq, Some(30))?;
+    same("interrupted", names.at(interrupted(panic, Slot::El1hIrq)?), vec!["raw_copy_from_user"])
 }
 
 /// The interrupt that nobody ended is named, and so it is in a hint.
