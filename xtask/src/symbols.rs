@@ -90,7 +90,9 @@ impl Symbols {
             if let Some(ours) = file.strip_prefix(&self.root) {
                 return Some((ours.into(), line));
             }
-            innermost.get_or_insert((file.into(), line));
+            // The standard library's own: `core/src/ptr/mod.rs`.
+            let library = file.strip_prefix("/rustc/").and_then(|file| file.split_once("/library/"));
+            innermost.get_or_insert((library.map_or(file, |(_, file)| file).into(), line));
         }
         innermost
     }
