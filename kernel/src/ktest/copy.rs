@@ -100,9 +100,12 @@ fn extable() {
     }
 }
 
+/// A copy left this, and no window.
+#[track_caller]
 fn expect(what: &str, found: Result<(), Fault>, left: usize) {
     let found = found.map_or_else(|Fault { left }| left, |()| 0);
     check(what, found as u64, left as u64);
+    window_is_closed();
 }
 
 /// Byte `index` of what a test copies.
@@ -156,7 +159,6 @@ fn left() {
             }
         }
     }
-    window_is_closed();
 }
 
 /// A string may end with the last byte there is, but not behind it.
@@ -221,7 +223,6 @@ fn copy_on_write() {
     drop(third);
     expect("to write to what is this task's alone", put_user(DATA, 3u64), 0);
     check("frames came back", (frames::free() > free).into(), 1);
-    window_is_closed();
 }
 
 /// Memory that one program gives back is zero when another gets it.
@@ -308,7 +309,6 @@ fn sweep() {
         arm(ticks);
         copy_and_check(ticks as u8);
         disarm();
-        window_is_closed();
         if CAME.load(Relaxed) == before {
             break;
         }
@@ -325,7 +325,6 @@ fn preempted<const FILL: u8>() {
         arm(round % (ROUNDS / 4));
         copy_and_check(FILL.wrapping_add(round as u8));
         disarm();
-        window_is_closed();
     }
     check("preemptions", (this_cpu().counters.preemptions.load(Relaxed) > ROUNDS / 2).into(), 1);
     check("windows were open", (IN_WINDOW.load(Relaxed) > 100).into(), (!uaccess::has_pan()).into());
