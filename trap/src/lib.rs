@@ -20,7 +20,7 @@
 //! | [`signal`] | the signal that a program's fault becomes | [`signal::signal_of`] |
 //! | [`record`] | what the machine tells tools, as JSON | [`record::Report`] |
 //! | [`place`] | what an address belongs to | [`place::Place`] |
-//! | [`hint`] | what a report shows that helps to find the mistake: rules | [`hint::hints`] |
+//! | [`hint`], [`rules`] | what a report shows that helps to find the mistake | [`rules::hints`] |
 //! | [`report`] | a report for people | [`record::Report::brief`] |
 //!
 //! ```
@@ -44,6 +44,7 @@ pub mod exception;
 pub mod fault;
 pub mod fields;
 pub mod frame;
+pub mod hex;
 pub mod hint;
 pub mod instruction;
 pub mod pattern;
@@ -51,6 +52,7 @@ pub mod place;
 pub mod pstate;
 pub mod record;
 pub mod report;
+pub mod rules;
 pub mod signal;
 pub mod slot;
 pub mod sysreg;

@@ -1,6 +1,6 @@
 //! What an address belongs to, as far as the one who looked could tell: the kernel knows its own map and that of the task.
 
-use crate::record::Hex;
+use crate::hex::Hex;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +125,7 @@ impl fmt::Display for Words<'_> {
         let program = Program(self.program);
         match self.place {
             Place::Null if self.address == 0 => f.write_str("a null pointer"),
-            Place::Null => write!(f, "{} behind a null pointer", Count(self.address, "byte")),
+            Place::Null => write!(f, "{} from a null pointer", Count(self.address, "byte")),
             Place::Unmapped => f.write_str("nothing is mapped there"),
             Place::User { area, read, write, execute } => {
                 let name = match area {

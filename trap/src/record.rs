@@ -4,13 +4,13 @@
 //! what programs print; the kernel never lets an RS from EL0 through.
 
 use crate::esr::Esr;
+pub use crate::hex::Hex;
 use crate::hint::Hint;
 use crate::place::{Place, StackKind};
 use crate::signal::SigInfo;
 use crate::slot::Slot;
-use core::fmt;
 use heapless::{String, Vec};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 /// Opens a record on the console (RFC 7464); LF closes it.
 pub const RECORD_SEPARATOR: u8 = 0x1e;
@@ -26,39 +26,6 @@ pub const CHAIN_DEPTH: usize = 48;
 
 /// The longest cycle of calls that [`Report::push_step`] finds.
 const CYCLE_MAX: usize = 4;
-
-/// A 64-bit value, written in JSON as a string `"0x..."`: a JSON number holds 53 bits in many tools.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hex(pub u64);
-
-impl fmt::Display for Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#018x}", self.0)
-    }
-}
-
-impl fmt::Debug for Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <String<18>>::deserialize(deserializer)?;
-        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("a hexadecimal string begins with 0x"))?;
-        if digits.starts_with('+') {
-            return Err(D::Error::custom("a hexadecimal string has no sign"));
-        }
-        u64::from_str_radix(digits, 16).map(Hex).map_err(D::Error::custom)
-    }
-}
 
 /// Which record a line is; its field `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

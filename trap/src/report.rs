@@ -54,10 +54,10 @@ impl Report {
         self.regs.get(usize::from(number)).unwrap_or(&self.sp).0
     }
 
-    /// The instruction at PC, if it is one of A64.
+    /// The instruction at PC, if it is one of A64, and it was an exception that stopped there.
     pub(crate) fn a64(&self) -> Option<u32> {
         let a64 = !matches!(Pstate(self.pstate.0).mode(), Mode::A32(_));
-        self.instruction.filter(|_| a64).map(|word| word.0 as u32)
+        self.instruction.filter(|_| a64 && self.slot.is_some()).map(|word| word.0 as u32)
     }
 }
 

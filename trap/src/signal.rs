@@ -3,7 +3,7 @@
 use crate::esr::{Ec, Esr};
 use crate::fault::FaultStatus;
 use crate::fields::{self as part, Bits};
-use crate::record::Hex;
+use crate::hex::Hex;
 use linux_raw_sys::general::*;
 use serde::{Deserialize, Serialize};
 

@@ -1,14 +1,17 @@
 //! The command line: what may be typed, and what each command does.
 
+use crate::explain::log::{self, Found, Seen};
+use crate::explain::report::{self, Form};
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
+use crate::symbols::Symbols;
 use crate::{check, doctor, explain, gdb, mutants, test, workspace};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -79,12 +82,18 @@ Examples:
   echo 'info registers' | cargo xtask gdb --cpu max"
     )]
     Gdb(MachineArgs),
-    /// Say what a syndrome (ESR_EL1) means, field by field, in words
+    /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
-Numbers are hexadecimal, with or without 0x.
+Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard
+input, of any AArch64 kernel that prints ESR, ELR and FAR: Ventry's console and records, oopses of
+Linux, U-Boot, QEMU's `-d int`, and others. The exit code is 1 when there is no report in it.
 
 Examples:
   cargo xtask explain 0x96000045 0xdead0000
+  cargo xtask explain < oops.txt
+  dmesg | cargo xtask explain --elf vmlinux
+  cargo xtask qemu crash all | cargo xtask explain --brief
+  cargo xtask qemu --json crash null | cargo xtask explain
   cargo xtask explain --brief 96000045
   cargo xtask explain --pstate 0x600003c5")]
     Explain(ExplainArgs),
@@ -129,18 +138,38 @@ struct MutantsArgs {
 
 #[derive(Args)]
 struct ExplainArgs {
-    /// The syndrome, ESR_EL1
-    #[arg(required_unless_present = "pstate", value_parser = explain::parse_hex)]
-    esr: Option<u64>,
+    /// The syndrome, ESR_EL1; `-` for a log from standard input [default: -]
+    #[arg(value_parser = Subject::parse, hide_default_value = true)]
+    esr: Option<Subject>,
     /// The fault address, FAR_EL1
     #[arg(value_parser = explain::parse_hex)]
     far: Option<u64>,
     /// One sentence only
     #[arg(long)]
     brief: bool,
+    /// Say it as JSON, one object for each report of a log
+    #[arg(long, conflicts_with = "brief")]
+    json: bool,
+    /// Name the addresses in a log from this ELF file
+    #[arg(long, value_name = "FILE")]
+    elf: Option<PathBuf>,
     /// Say what a saved PSTATE (SPSR_EL1) means
-    #[arg(long, value_name = "PSTATE", value_parser = explain::parse_hex, conflicts_with_all = ["esr", "brief"])]
+    #[arg(long, value_name = "PSTATE", value_parser = explain::parse_hex,
+        conflicts_with_all = ["esr", "brief", "json", "elf"])]
     pstate: Option<u64>,
+}
+
+/// What is to be explained.
+#[derive(Clone, Copy)]
+enum Subject {
+    Log,
+    Esr(u64),
+}
+
+impl Subject {
+    fn parse(text: &str) -> Result<Subject, String> {
+        if text == "-" { Ok(Subject::Log) } else { explain::parse_hex(text).map(Subject::Esr) }
+    }
 }
 
 #[derive(Args)]
@@ -309,17 +338,49 @@ fn run(verb: Verb) -> Result<u8> {
             setup::ensure(&root, &[Need::Target, Need::Clippy])?;
             check::check(&root).map(|()| 0)
         }
-        Verb::Explain(args) => {
-            let text = match (args.esr, args.pstate) {
-                (_, Some(pstate)) => explain::pstate(pstate) + "\n",
-                (Some(esr), None) if args.brief => explain::sentence(esr, args.far) + "\n",
-                (Some(esr), None) => explain::syndrome(esr, args.far),
-                (None, None) => bail!("there is nothing to explain"),
-            };
-            write_all(&mut io::stdout(), text.as_bytes())?;
-            Ok(0)
-        }
+        Verb::Explain(args) => explain(&root, args).map(|()| 0),
     }
+}
+
+fn explain(root: &Path, args: ExplainArgs) -> Result<()> {
+    let mut stdout = io::stdout();
+    let mut write = |text: String| write_all(&mut stdout, text.as_bytes());
+    if let Some(pstate) = args.pstate {
+        return write(explain::pstate(pstate) + "\n");
+    }
+    let symbols = args.elf.map(|elf| Symbols::open(&elf, root)).transpose()?;
+    let form = match (args.json, args.brief) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Brief,
+        _ => Form::Full,
+    };
+    let found = match args.esr {
+        Some(Subject::Esr(esr)) if form == Form::Json => {
+            let seen = Seen { esr: Some(esr), far: args.far, ..Seen::default() };
+            vec![(1, Found::Seen(Box::new(seen)))]
+        }
+        Some(Subject::Esr(esr)) if form == Form::Brief => return write(explain::sentence(esr, args.far) + "\n"),
+        Some(Subject::Esr(esr)) => return write(explain::syndrome(esr, args.far)),
+        Some(Subject::Log) if args.far.is_some() => {
+            let message = "a log is explained as it is: leave out FAR";
+            Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        None if io::stdin().is_terminal() => {
+            let message = "say what to explain: ESR and FAR, or a log at standard input (`-` to type or paste it here)";
+            Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+        }
+        Some(Subject::Log) | None => {
+            let mut log = Vec::new();
+            io::stdin().read_to_end(&mut log).context("standard input cannot be read")?;
+            log::read(&String::from_utf8_lossy(&log))
+        }
+    };
+    ensure!(
+        !found.is_empty(),
+        "there is no report in it: looked for ESR (as in `ESR_EL1: 0x96000045` or `esr 96000045`), for the first line of \
+         an oops (`Unable to handle kernel ... at virtual address ...`) and for Ventry's reports and records"
+    );
+    report::explain(found, symbols.as_ref(), form, write)
 }
 
 fn gdb(root: &Path, args: MachineArgs) -> Result<u8> {

@@ -224,7 +224,8 @@ pub fn has_c() -> bool {
 pub fn gdb() -> Option<PathBuf> {
     GDBS.iter().filter_map(|name| which::which(name).ok()).find(|gdb| {
         let mut probe = Command::new(gdb);
-        probe.args(["-nx", "-batch", "-ex", "set architecture aarch64", "-ex", "python pass"]);
+        // Its exit status is that of the last command: one must tell of both, Python and the architecture.
+        probe.args(["-nx", "-batch", "-ex", "python gdb.execute('set architecture aarch64')"]);
         probe
             .stdin(Stdio::null())
             .stdout(Stdio::null())

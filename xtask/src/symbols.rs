@@ -3,8 +3,11 @@
 use crate::console::{NAME_MAX, Token};
 use crate::disassembly::disassemble;
 use crate::elf;
+use crate::explain::parse_hex;
 use crate::images::Images;
 use anyhow::{Context, Result, anyhow};
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSymbol};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -15,6 +18,7 @@ const PIE_BASE: u64 = 0x20_0000_0000;
 
 /// The names in one ELF file.
 pub struct Symbols {
+    elf: PathBuf,
     loader: addr2line::Loader,
     /// Where it was loaded, less where it was linked to.
     bias: u64,
@@ -27,7 +31,7 @@ impl Symbols {
     pub fn open(elf: &Path, root: &Path) -> Result<Self> {
         let loader =
             addr2line::Loader::new(elf).map_err(|error| anyhow!("no symbols from {}: {error}", elf.display()))?;
-        Ok(Symbols { loader, bias: 0, root: format!("{}/", root.display()) })
+        Ok(Symbols { elf: elf.into(), loader, bias: 0, root: format!("{}/", root.display()) })
     }
 
     /// Opens the ELF file of a program that the kernel loaded.
@@ -35,6 +39,26 @@ impl Symbols {
         let bytes = fs::read(elf).with_context(|| format!("{} cannot be read", elf.display()))?;
         let bias = if elf::is_position_independent(&bytes) { PIE_BASE } else { 0 };
         Ok(Symbols { bias, ..Symbols::open(elf, root)? })
+    }
+
+    /// The address of a place like `function+0x34/0x80`, where the second number is the function's size. None where no
+    /// function, or more than one, is called so.
+    pub fn address_of(&self, place: &str) -> Option<u64> {
+        let (function, offsets) = place.split_once("+0x")?;
+        let mut offsets = offsets.split(|c: char| c != 'x' && !c.is_ascii_hexdigit()).map(parse_hex);
+        let (offset, size) = (offsets.next()?.ok()?, offsets.next().and_then(Result::ok));
+        let bytes = fs::read(&self.elf).ok()?;
+        let file = ElfFile64::<object::Endianness>::parse(&*bytes).ok()?;
+        let is_it = |name: &str| name == function || format!("{:#}", rustc_demangle::demangle(name)) == function;
+        let named = file.symbols().filter(|symbol| symbol.is_definition() && symbol.name().is_ok_and(is_it));
+        let mut addresses: Vec<_> = named
+            .filter(|symbol| size.is_none_or(|size| symbol.size() == size))
+            .map(|symbol| symbol.address())
+            .collect();
+        addresses.dedup();
+        // Of two functions with one name it may be either.
+        let [address] = addresses[..] else { return None };
+        address.wrapping_add(self.bias).checked_add(offset)
     }
 
     /// `address` in words: `ffffffc080001234 function+0x34 (kernel/src/main.rs:12)`, as much of it as is known.
@@ -146,9 +170,11 @@ mod tests {
         let path = std::env::current_exe().unwrap();
         let symbols = Symbols::open(&path, Path::new("/nowhere")).unwrap();
         let loaded = Symbols::open_program(&path, Path::new("/nowhere")).unwrap();
-        let named = (0..0x1000_0000).step_by(0x1000).map(|address| (address, symbols.describe(address)));
-        let (address, text) = named.into_iter().find(|(_, text)| text.contains('+')).unwrap();
-        let shifted = loaded.describe(address + PIE_BASE);
-        assert_eq!(text.split_once(' ').unwrap().1, shifted.split_once(' ').unwrap().1);
+        let address = loaded.address_of("main+0x4 [module]").unwrap();
+        let (here, there) = (symbols.describe(address - PIE_BASE), loaded.describe(address));
+        assert_eq!(there, format!("{address:016x} {}", here.split_once(' ').unwrap().1));
+        assert!(there.contains(" main+0x4"), "{there}");
+        assert_eq!(symbols.address_of("main+0x4/0xfffff"), None, "no function of that size");
+        assert_eq!(symbols.address_of("main"), None);
     }
 }

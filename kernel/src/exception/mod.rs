@@ -49,7 +49,7 @@ use crate::uaccess::CURRENT_TTBR0;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use trap::esr::Esr;
-use trap::exception::{DataAccess, Exception};
+use trap::exception::Exception;
 use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
 use trap::slot::Slot;
 
@@ -119,10 +119,10 @@ fn taken(slot: Slot, esr: Esr, far: u64) -> Taken {
     Taken { slot, esr, far, repeats: 0 }
 }
 
-/// What a data abort was doing. Cache maintenance reports a write but needs no more than a read.
+/// What a data abort was doing.
 fn data_access(esr: Esr) -> Access {
     match esr.decode() {
-        Exception::DataAbort(_, DataAccess { write: true, maintenance: false, .. }) => Access::Write,
+        Exception::DataAbort(_, access) if access.is_write() => Access::Write,
         _ => Access::Read,
     }
 }

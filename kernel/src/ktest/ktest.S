@@ -1,4 +1,4 @@
-// States for the exception path that C or Rust cannot make.
+// States for the exception path, and programs, that neither C nor Rust can make.
 
 // Loads x0..x\last from the array at x0.
     .macro  load_pattern last
@@ -50,7 +50,7 @@ ktest_slots:
     .quad   ktest_slot_\number
     .endr
 
-// ktest_store_and_brk: where an exception that came back goes on: stores x0..x30 to ktest_registers, then tells the test by
+// ktest_returned: where an exception that came back goes on: stores x0..x30 to ktest_registers, then tells the test by
 // BRK. Clobbers TPIDR_EL0.
     .global ktest_returned
 ktest_returned:
@@ -63,3 +63,75 @@ ktest_returned:
     str     x1, [x0]
     brk     #{RETURNED}
     .ltorg
+
+// ktest_NAME(x0): one instruction that faults, at ktest_NAME_pc, in a function with a frame record.
+    .macro  fault name, instruction:vararg
+    .global ktest_\name
+ktest_\name:
+    stp     x29, x30, [sp, #-16]!
+    mov     x29, sp
+    .global ktest_\name\()_pc
+ktest_\name\()_pc:
+    \instruction
+    ldp     x29, x30, [sp], #16
+    ret
+    .endm
+    fault   load, ldr x0, [x0]
+    fault   store, str xzr, [x0]
+    fault   load_exclusive, ldxr x0, [x0]
+    fault   jump, blr x0
+    fault   undefined, udf #0
+    fault   register, mrs x0, s3_0_c15_c15_7
+    fault   brk, brk #0xbad
+
+// ktest_illegal_return(spsr): to ktest_illegal_pc with an SPSR that cannot be.
+    .global ktest_illegal_return
+ktest_illegal_return:
+    stp     x29, x30, [sp, #-16]!
+    mov     x29, sp
+    adr     x1, ktest_illegal_pc
+    msr     elr_el1, x1
+    msr     spsr_el1, x0
+    eret
+    .global ktest_illegal_pc
+ktest_illegal_pc:
+    nop
+
+// The code of all programs of tests: one page, the same in each address space.
+    .section .rodata.ktest_programs, "a"
+    .balign 4
+    .global ktest_programs
+ktest_programs:
+
+// Ends with x0.
+    .global ktest_exit
+ktest_exit:
+    mov     x8, #{NR_EXIT}
+    svc     #0
+
+    .global ktest_user_load
+ktest_user_load:
+    ldr     x1, [x0]
+    b       ktest_exit
+
+    .global ktest_user_store
+ktest_user_store:
+    str     xzr, [x0]
+    b       ktest_exit
+
+    .global ktest_user_call
+ktest_user_call:
+    svc     #0
+    b       ktest_exit
+
+// Writes to each page from x0 to x1.
+    .global ktest_user_fill
+ktest_user_fill:
+    str     x0, [x0]
+    add     x0, x0, #4096
+    cmp     x0, x1
+    b.lo    ktest_user_fill
+    b       ktest_exit
+
+    .global ktest_programs_end
+ktest_programs_end:

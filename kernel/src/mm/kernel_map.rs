@@ -3,6 +3,7 @@
 use super::{DEVICES_BASE, LINEAR_BASE, LINEAR_SIZE, OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
 use crate::percpu::this_cpu;
 use crate::sync::IrqLock;
+use crate::uaccess::Kind;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
@@ -167,9 +168,23 @@ pub unsafe fn init(memory: &[Region], image: Region) {
 /// What `address` of the kernel's half is mapped to, as the CPU's own translation has it. Clobbers PAR_EL1.
 pub fn physical(address: usize) -> Option<u64> {
     let par: u64;
-    // SAFETY: a translation for reading, whose result is a register; a fault is a bit of it.
+    // SAFETY: a translation for reading, whose result is a register; a fault is a bit of it. Only an external abort on the walk
+    // is taken as an exception, which the exception table ends as a fault.
     unsafe {
-        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) address, out(reg) par, options(nostack, preserves_flags))
+        asm!(
+            "mov {par}, #1",
+            "2: at s1e1r, {address}",
+            "isb",
+            "mrs {par}, par_el1",
+            "3:",
+            ".pushsection .ex_table, \"a\"",
+            ".long 2b - ., 3b - ., {kind}",
+            ".popsection",
+            address = in(reg) address,
+            par = out(reg) par,
+            kind = const Kind::Kernel as u32,
+            options(nostack, preserves_flags)
+        )
     };
     (par & 1 == 0).then_some(par & 0xffff_ffff_f000 | address as u64 & 0xfff)
 }

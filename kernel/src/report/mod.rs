@@ -27,20 +27,16 @@ use heapless::String;
 use log::{Level, log_enabled};
 use trap::esr::Esr;
 use trap::frame::{PtRegs, S_FRAME_SIZE};
-use trap::hint::hints;
 use trap::place::StackKind;
 use trap::pstate::{Mode, Pstate};
 use trap::record::{Hex, Kind, Pointer, Report, Stack};
+use trap::rules::hints;
 use trap::signal::{SigInfo, untagged};
 use trap::slot::Slot;
 
 unsafe extern "C" {
     static boot_stack: u8;
 }
-
-/// Positions in each group of four slots.
-const SYNC: u8 = 0;
-const ERROR: u8 = 3;
 
 /// How many reports that stop the machine have been begun.
 static FATAL: AtomicU32 = AtomicU32::new(0);
@@ -80,7 +76,7 @@ pub fn exception(what: &str, regs: &mut PtRegs, taken: Taken) -> ! {
         regs.sp = read_sp_el0();
     }
     // Interrupts leave ESR as it was.
-    let sentence = matches!(taken.slot as u8 % 4, SYNC | ERROR).then(|| taken.esr.sentence(Some(taken.far)));
+    let sentence = taken.slot.has_syndrome().then(|| taken.esr.sentence(Some(taken.far)));
     let (what, colon) = if sentence.is_some() && !what.is_empty() { (what, ": ") } else { (what, "") };
     match sentence {
         Some(sentence) => stop(format_args!("{what}{colon}{sentence}"), regs, taken),
@@ -144,9 +140,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     regs.pstate |= 0b0101;
     let stop = |cause| end(Event { kind: Kind::Panic, cause, regs: &regs, taken: None, signal: None, needed: 0 });
     match (info.location(), FATAL.load(Relaxed)) {
-        (Some(at), 0) => stop(format_args!("panic: {}, {}:{}", info.message(), at.file(), at.line())),
+        (Some(at), 0) => stop(format_args!("{}, {}:{}", info.message(), at.file(), at.line())),
         // Its message may be what cannot be written.
-        (Some(at), _) => stop(format_args!("panic, {}:{}", at.file(), at.line())),
+        (Some(at), _) => stop(format_args!("panic at {}:{}", at.file(), at.line())),
         (None, _) => stop(format_args!("panic")),
     }
 }
@@ -255,8 +251,7 @@ fn gather(report: &mut Report, event: Event<'_>) {
     let space = task.and_then(|task| task.space.try_lock());
     let space = space.as_ref().and_then(|space| space.as_ref());
     report.instruction = read_code(regs.pc, space).map(|word| Hex(word.into()));
-    let far = taken.filter(|taken| taken.slot as u8 % 4 == SYNC && taken.esr.far_valid()).map(|taken| taken.far);
-    report.place = far.map(|far| place::of(untagged(far), task, space));
+    report.place = report.fault_address().map(|far| place::of(untagged(far), task, space));
     // Of a panic of Rust code, only where it was is known.
     if taken.is_some() || signal.is_some() {
         for (register, value) in regs.regs.into_iter().chain([regs.sp]).enumerate() {

@@ -1,62 +1,66 @@
-//! In-kernel tests: their reports and verdicts. The registers of each are a pattern drawn anew for each run.
+//! In-kernel tests of what the exception path does whatever the cause: stacks, slots, interrupts. The registers of each are a
+//! pattern drawn anew for each run.
 
+use crate::faults;
 use crate::machine::{Names, Ran, images, ktest, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use trap::esr::Ec;
 use trap::frame::S_FRAME_SIZE;
 use trap::pattern;
-use trap::record::{Hex, Panic, Stack};
+use trap::place::{Place, StackKind};
+use trap::record::{Hex, Report, Stack};
 use trap::slot::Slot;
 use xtask::machine::Config;
 
 /// What an in-kernel test must leave behind. Numbers are exit codes.
 #[derive(Clone, Copy)]
-enum Ends {
+pub enum Ends {
     /// Its own verdict: all is well.
     Well,
-    /// A report of a stack that was overrun, by name.
-    Overflow(&'static str),
+    /// A report of a stack that was overrun.
+    Overflow(StackKind),
     /// A report of an SP in no stack.
-    Lost(fn(&Panic, &Names, u64) -> Result<()>),
-    /// A report through this slot, with this syndrome (none: left over), PSTATE, and ktest_returned as PC.
-    MadeUp(Slot, Option<u64>, u64),
-    /// A report of a fault of the kernel: class of the syndrome, stack in use, and functions on the way out, in order.
-    Report(Option<Ec>, &'static str, &'static [&'static str]),
+    Lost(fn(&Report, &Names, u64) -> Result<()>),
+    /// A report through this slot, with this syndrome, fault address and place (none: left over), PSTATE, and ktest_returned as PC.
+    MadeUp(Slot, Option<(u64, u64, Option<Place>)>, u64),
     /// The program goes on, and ends with x0 of the pattern.
     ProgramWell,
     /// The program is killed by this signal.
     ProgramDies(u32),
 }
-use Ends::{Lost, MadeUp, Overflow, ProgramDies, ProgramWell, Report, Well};
+use Ends::{Lost, MadeUp, Overflow, ProgramDies, ProgramWell, Well};
 
-const UNKNOWN: Option<u64> = Some(0x0200_0000);
-const SERROR: Option<u64> = Some(0xbe00_0011);
+/// The syndrome of an undefined instruction.
+const UNKNOWN: Option<(u64, u64, Option<Place>)> = Some((0x0200_0000, 0, None));
+/// That of an SError which cannot be contained.
+pub const SERROR: u64 = 0xbe00_0011;
 const EL0T: u64 = 0;
 const EL1T: u64 = 0x3c4;
-const EL1H: u64 = 0x3c5;
+/// DAIF masked, at EL1, on its own stack.
+pub const EL1H: u64 = 0x3c5;
 const A32_USR: u64 = 0x10;
 const SIGILL: u32 = 4;
 const SIGKILL: u32 = 9;
 
 /// The way out of an interrupt handler of a test, through both stacks.
-const OUT_OF_INTERRUPT: &[&str] =
+pub const OUT_OF_INTERRUPT: &[&str] =
     &["handle_pending", "call_on_irq_stack", "el1h_irq_handler", "el1h_irq", "in_interrupt"];
 
 const TESTS: &[(&str, Ends)] = &[
-    ("overflow", Overflow("task")),
-    ("overflow.irq", Overflow("irq")),
-    ("overflow.overflow", Overflow("overflow")),
+    ("overflow", Overflow(StackKind::Task)),
+    ("overflow.irq", Overflow(StackKind::Irq)),
+    ("overflow.overflow", Overflow(StackKind::Overflow)),
     ("wild.set", Lost(wild_set)),
     ("wild.clear", Lost(wild_clear)),
     ("slot.0", MadeUp(Slot::El1tSync, UNKNOWN, EL1T)),
     ("slot.1", MadeUp(Slot::El1tIrq, None, EL1T)),
     ("slot.2", MadeUp(Slot::El1tFiq, None, EL1T)),
-    ("slot.3", MadeUp(Slot::El1tError, SERROR, EL1T)),
+    ("slot.3", MadeUp(Slot::El1tError, Some((SERROR, 0, None)), EL1T)),
     ("slot.4", MadeUp(Slot::El1hSync, UNKNOWN, EL1H)),
     ("slot.5", Well),
     ("slot.6", MadeUp(Slot::El1hFiq, None, EL1H)),
-    ("slot.7", MadeUp(Slot::El1hError, SERROR, EL1H)),
+    ("slot.7", MadeUp(Slot::El1hError, Some((SERROR, 0, None)), EL1H)),
     ("slot.8", ProgramDies(SIGILL)),
     ("slot.9", ProgramWell),
     ("slot.10", MadeUp(Slot::El0Fiq, None, EL0T)),
@@ -64,28 +68,32 @@ const TESTS: &[(&str, Ends)] = &[
     ("slot.12", MadeUp(Slot::El032Sync, UNKNOWN, A32_USR)),
     ("slot.13", MadeUp(Slot::El032Irq, None, A32_USR)),
     ("slot.14", MadeUp(Slot::El032Fiq, None, A32_USR)),
-    ("slot.15", MadeUp(Slot::El032Error, SERROR, A32_USR)),
-    ("serror.el0.corrected", ProgramWell),
-    ("serror.el1.corrected", Well),
+    ("slot.15", MadeUp(Slot::El032Error, Some((SERROR, 0, None)), A32_USR)),
     ("daif", Well),
     ("irq.spurious", Well),
     ("irq.unexpected", Well),
     ("preempt", Well),
-    ("fault", Report(Some(Ec::DATA_ABORT_CURRENT), "task", &["run"])),
-    ("fault.irq", Report(Some(Ec::DATA_ABORT_CURRENT), "irq", OUT_OF_INTERRUPT)),
-    ("undefined", Report(Some(Ec::UNKNOWN), "task", &["run"])),
-    ("panic", Report(None, "task", &["run"])),
 ];
 
 pub fn trials() -> Vec<Trial> {
-    let tests = TESTS.iter().map(|&(name, _)| trial(format!("ktest::{name}"), move || check(name, |config| config)));
+    let tests = TESTS.iter().map(|&(name, ends)| trial(format!("ktest::{name}"), move || run_as(name, ends)));
     let unknown = trial("ktest::unknown", || run(&ktest("nonsense", 0), |ran| ran.ended(1)));
     tests.chain([unknown]).collect()
 }
 
-/// Runs the in-kernel test `name` on the machine that `on` makes of the default one.
+/// Runs the in-kernel test `name` of the table on the machine that `on` makes of the default one.
 pub fn check(name: &str, on: impl FnOnce(Config) -> Config) -> Result<()> {
     let (_, ends) = TESTS.iter().find(|test| test.0 == name).context("no such test")?;
+    run_on(name, *ends, on)
+}
+
+/// Runs the in-kernel test `name`.
+pub fn run_as(name: &str, ends: Ends) -> Result<()> {
+    run_on(name, ends, |config| config)
+}
+
+/// Runs the in-kernel test `name` on the machine that `on` makes of the default one.
+pub fn run_on(name: &str, ends: Ends, on: impl FnOnce(Config) -> Config) -> Result<()> {
     let seed = fastrand::u64(..);
     let names = Names::read(&images(true).elf)?;
     run(&on(ktest(name, seed)), |ran| ends.check(ran, &names, seed)).with_context(|| format!("seed {seed}"))
@@ -94,6 +102,7 @@ pub fn check(name: &str, on: impl FnOnce(Config) -> Config) -> Result<()> {
 impl Ends {
     fn check(self, ran: &Ran, names: &Names, seed: u64) -> Result<()> {
         let pattern = pattern::registers(seed);
+        let pc_of_program = || faults::in_program(names, "ktest_exit");
         match self {
             Well => {
                 ran.ended(0)?;
@@ -107,7 +116,8 @@ impl Ends {
             ProgramDies(signal) => {
                 ran.ended(128 + signal as u8)?;
                 let death = ran.death()?;
-                same("(signal, PC)", (death.signal, death.pc.0), (signal, 0x40_0000))
+                let info = death.signal.context("no signal")?;
+                same("(task, signal, PC)", (death.task, info.signal, death.pc.0), (2, signal, pc_of_program()?))
             }
             Overflow(name) => overflow(ran.panic()?, names, &pattern, name),
             Lost(check) => {
@@ -116,16 +126,19 @@ impl Ends {
                 ensure!(panic.stacks.iter().all(|stack| stack.overrun == 0 && !stack.in_use), "a stack is blamed");
                 check(panic, names, seed)
             }
-            MadeUp(slot, esr, pstate) => {
+            MadeUp(slot, exception, pstate) => {
                 let panic = ran.panic()?;
                 same("slot", panic.slot, Some(slot))?;
                 same("registers", panic.regs, pattern.map(Hex))?;
                 same("PSTATE", panic.pstate.0, pstate)?;
-                let pc = if pstate == EL0T { 0x40_0000 } else { names.address("ktest_returned")? };
+                let pc = if pstate == EL0T { pc_of_program()? } else { names.address("ktest_returned")? };
                 same("PC", panic.pc.0, pc)?;
-                same("ESR", panic.esr.0, esr.unwrap_or(panic.esr.0))
+                same("window", panic.window, false)?;
+                let Some((esr, far, place)) = exception else { return Ok(()) };
+                same("ESR", panic.esr.0, esr)?;
+                same("place", panic.place, place)?;
+                same("fault address", panic.fault_address(), place.map(|_| far))
             }
-            Report(ec, stack, functions) => report(ran.panic()?, names, ec, stack, functions),
         }
     }
 }
@@ -135,7 +148,7 @@ fn size(stack: &Stack) -> u64 {
 }
 
 /// The recursion's registers, the stack it ran on, and where it was.
-fn overflow(panic: &Panic, names: &Names, pattern: &[u64; 31], name: &str) -> Result<()> {
+fn overflow(panic: &Report, names: &Names, pattern: &[u64; 31], name: StackKind) -> Result<()> {
     same("registers", &panic.regs[..29], &pattern.map(Hex)[..29])?;
     // The push that faulted changed neither.
     same("x29", panic.regs[29], panic.sp)?;
@@ -146,14 +159,14 @@ fn overflow(panic: &Panic, names: &Names, pattern: &[u64; 31], name: &str) -> Re
     for stack in &panic.stacks {
         let overrun = if stack.name == name { S_FRAME_SIZE as u64 } else { 0 };
         same(
-            &format!("{} stack (overrun, in use)", stack.name),
+            &format!("{:?} stack (overrun, in use)", stack.name),
             (stack.overrun, stack.in_use),
             (overrun, overrun > 0),
         )?;
         ensure!(overrun == 0 || panic.sp == stack.low, "SP is not at the stack's end");
         ensure!(stack.low.0 % (2 * size(stack)) == 0, "the stack is not aligned to twice its size");
     }
-    ensure!(panic.stacks.iter().any(|stack| stack.name == name), "there is no {name} stack");
+    ensure!(panic.stacks.iter().any(|stack| stack.name == name), "there is no {name:?} stack");
     same("slot", panic.slot, Some(Slot::El1hSync))?;
     same("class", panic.esr.0 >> 26, Ec::DATA_ABORT_CURRENT.number().into())
 }
@@ -165,7 +178,7 @@ fn place(size: u64, seed: u64) -> u64 {
 }
 
 /// The first exception found bit THREAD_SHIFT set: it is reported itself.
-fn wild_set(panic: &Panic, names: &Names, seed: u64) -> Result<()> {
+fn wild_set(panic: &Report, names: &Names, seed: u64) -> Result<()> {
     same("PC", panic.pc.0, names.address("ktest_wild_pc")?)?;
     same("class", panic.esr.0 >> 26, Ec::UNKNOWN.number().into())?;
     let size = size(&panic.stacks[0]);
@@ -173,28 +186,10 @@ fn wild_set(panic: &Panic, names: &Names, seed: u64) -> Result<()> {
 }
 
 /// It found the bit clear; saving the registers faults, again and again further down, until it is set.
-fn wild_clear(panic: &Panic, names: &Names, seed: u64) -> Result<()> {
+fn wild_clear(panic: &Report, names: &Names, seed: u64) -> Result<()> {
     ensure!(names.holds(panic.pc.0, "el1h_sync"), "PC is in {:?}", names.at(panic.pc.0));
     same("class", panic.esr.0 >> 26, Ec::DATA_ABORT_CURRENT.number().into())?;
     let (size, frame) = (size(&panic.stacks[0]), S_FRAME_SIZE as u64);
     // The bit is looked at when a frame has been reserved.
     same("SP's place", panic.sp.0 % (2 * size), place(size, seed) % frame)
-}
-
-fn report(panic: &Panic, names: &Names, ec: Option<Ec>, stack: &str, functions: &[&str]) -> Result<()> {
-    same("slot", panic.slot, ec.map(|_| Slot::El1hSync))?;
-    same("class", panic.esr.0 >> 26, ec.map_or(0, |ec| ec.number().into()))?;
-    let in_use: Vec<_> = panic.stacks.iter().filter(|stack| stack.in_use).map(|stack| stack.name.as_str()).collect();
-    same("stacks in use", in_use, vec![stack])?;
-    same("the backtrace's beginning", panic.backtrace.first(), Some(&panic.pc))?;
-    let mut trace = panic.backtrace.iter();
-    for function in functions {
-        let found = trace.any(|address| names.holds(address.0, function));
-        ensure!(
-            found,
-            "no {function} there in {:?}",
-            panic.backtrace.iter().map(|a| names.at(a.0)).collect::<Vec<_>>()
-        );
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ mod binary;
 mod boot;
 mod commands;
 mod counters;
+mod faults;
 mod ktest;
 mod machine;
 mod programs;
@@ -34,6 +35,7 @@ fn all() -> Vec<Trial> {
         boot::trials(),
         commands::trials(),
         counters::trials(),
+        faults::trials(),
         ktest::trials(),
         programs::trials(),
         strangers::trials(),

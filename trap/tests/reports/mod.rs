@@ -65,6 +65,7 @@ pub fn all_hints(value: u64) -> Vec<Hint> {
         Hint::NotExecutable,
         Hint::NoAccess,
         Hint::MapAllows,
+        Hint::Privileged,
         Hint::NoCode,
         Hint::UnalignedExclusive,
         Hint::KernelFloat,

@@ -1,4 +1,11 @@
-//! Syndromes in words, from the crate that the kernel itself uses.
+//! Syndromes, and whole reports of any AArch64 kernel, in words: from the crate that the kernel itself uses.
+//!
+//! [`log`] finds what a log says of each exception; [`report`] says what that means; [`address`] what a fault address
+//! shows by itself.
+
+pub mod address;
+pub mod log;
+pub mod report;
 
 use std::fmt::Write;
 use trap::esr::Esr;
@@ -19,19 +26,15 @@ pub fn sentence(esr: u64, far: Option<u64>) -> String {
     Esr(esr).sentence(far).to_string()
 }
 
-/// The exception in one sentence, then the syndrome field by field.
+/// The exception in one sentence, what FAR shows, then the syndrome bit by bit.
 pub fn syndrome(esr: u64, far: Option<u64>) -> String {
     let mut text = format!("ESR {esr:#018x}: {}\n", sentence(esr, far));
-    if let Some(far) = far {
-        let valid = if Esr(esr).far_valid() { "the address of the fault" } else { "without meaning in this exception" };
-        let _ = writeln!(text, "FAR {far:#018x}: {valid}");
+    for (far, shows) in
+        far.into_iter().flat_map(|far| address::shows(far, Some(esr)).into_iter().map(move |s| (far, s)))
+    {
+        let _ = writeln!(text, "FAR {far:#018x}: {shows}");
     }
-    let width = Esr(esr).fields().map(|field| field.name.len()).max().unwrap_or(0).max("FIELD".len());
-    let _ = writeln!(text, "\n{:>5}  {:<width$}  {:>10}  MEANING", "BITS", "FIELD", "VALUE");
-    for field in Esr(esr).fields() {
-        let bits = if field.hi == field.lo { field.hi.to_string() } else { format!("{}:{}", field.hi, field.lo) };
-        let _ = writeln!(text, "{bits:>5}  {:<width$}  {:>#10x}  {}", field.name, field.value, field.words);
-    }
+    let _ = write!(text, "\n{:#}", Esr(esr).table());
     text
 }
 
@@ -58,8 +61,8 @@ mod tests {
     fn every_bit_is_told() {
         let text = syndrome(0x9600_0045, Some(0xdead_0000));
         assert!(text.starts_with("ESR 0x0000000096000045: data abort from EL1"), "{text}");
-        assert!(text.contains("FAR 0x00000000dead0000: the address of the fault"), "{text}");
-        assert!(text.contains("31:26  EC                 0x25"), "{text}");
+        assert!(text.contains("FAR 0x00000000dead0000: in the lower half"), "{text}");
+        assert!(text.contains("31:26  EC "), "{text}");
         assert!(syndrome(0x5600_0000, Some(1)).contains("without meaning"));
     }
 }

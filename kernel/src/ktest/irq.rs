@@ -1,0 +1,70 @@
+//! Interrupts: those that nobody handles, and what an interrupt may do to the code that it interrupts.
+
+use super::{Test, check};
+use crate::irq;
+use crate::percpu::this_cpu;
+use crate::sched::{self, task::Task};
+use crate::sync::irqs_masked;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use trap::frame::PtRegs;
+
+pub(super) const TESTS: &[Test] = &[("irq.spurious", spurious), ("irq.unexpected", unexpected), ("preempt", preempt)];
+
+/// Raises software-generated interrupt `sgi`, and lets it in.
+pub(super) fn raise(sgi: u32) {
+    irq::controller().lock().send_sgi_to_self(sgi);
+    // SAFETY: interrupts have handlers.
+    unsafe { asm!("msr daifclr, #0xf", "nop", "nop", "isb", "msr daifset, #0xf", options(nostack, preserves_flags)) };
+}
+
+/// Runs `work` in an interrupt handler: that of the first call.
+pub(super) fn in_interrupt(work: fn()) {
+    const SGI: u32 = 5;
+    irq::register(SGI, work);
+    raise(SGI);
+}
+
+/// An interrupt that is gone when it is acknowledged is counted, and nothing else.
+fn spurious() {
+    let counters = &this_cpu().counters;
+    let mut regs = PtRegs::ZERO;
+    irq::handle(&mut regs);
+    check("spurious", counters.spurious.load(Relaxed), 1);
+    check("unexpected", counters.unexpected.load(Relaxed), 0);
+}
+
+/// An interrupt without a handler is counted and ended: others come after it.
+fn unexpected() {
+    const SGI: u32 = 7;
+    let counters = &this_cpu().counters;
+    irq::controller().lock().enable(SGI, this_cpu().index);
+    raise(SGI);
+    check("unexpected", counters.unexpected.load(Relaxed), 1);
+    static CAME: AtomicU64 = AtomicU64::new(0);
+    in_interrupt(|| CAME.store(1, Relaxed));
+    check("another interrupt", CAME.load(Relaxed), 1);
+    check("spurious", counters.spurious.load(Relaxed), 0);
+}
+
+/// The kernel is preempted on the way out of an interrupt, but not where that is forbidden.
+fn preempt() {
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    extern "C" fn other() -> ! {
+        sched::finish_switch();
+        RAN.store(1, Relaxed);
+        sched::end()
+    }
+    let first_pc = other as *const () as usize;
+    let id = sched::new_id().expect("the first task");
+    sched::spawn(Task::new(id, "other", first_pc, &PtRegs::ZERO, None).expect("memory for a test"));
+    let wanted = || sched::current().set_need_resched();
+    sched::current().preempt.disable();
+    in_interrupt(wanted);
+    check("the other task", RAN.load(Relaxed), 0);
+    sched::current().preempt.enable();
+    in_interrupt(wanted);
+    check("the other task", RAN.load(Relaxed), 1);
+    check("IRQs masked", irqs_masked().into(), 1);
+    check("preemptions", this_cpu().counters.preemptions.load(Relaxed), 1);
+}
