@@ -246,17 +246,21 @@ fn list() -> Result<()> {
     })
 }
 
-/// Who wants memory when there is none is killed by the kernel, at the access that wanted it.
+/// Who wants memory when there is none is killed by the kernel, at the access that wanted it or in the system call.
 fn out_of_memory() -> Result<()> {
     run(&Config { mem: 64, ..program("memory hog") }, |ran| {
         ran.ended(0)?;
-        let signals: Vec<_> = ran.deaths.iter().filter_map(|death| death.signal).collect();
-        let signals: Vec<_> = signals.iter().map(|info| (info.signal, info.code)).collect();
-        // The hog, and the bystander, whom its parent ends.
-        same("signals", signals, [(9, 0x80), TERM].repeat(2))?;
-        for hog in ran.deaths.iter().step_by(2) {
-            same("class", (hog.slot, Esr(hog.esr.0).ec()), (Some(Slot::El0Sync), DATA))?;
-            same("place", hog.place, Some(WRITABLE))?;
+        let signal = |death: &Report| death.signal.map(|info| (info.signal, info.code));
+        let deaths: Vec<_> = ran.deaths.iter().map(|death| (signal(death), death.slot)).collect();
+        let by_kernel = Some((9, 0x80));
+        // The bystanders are ended by their parent.
+        let bystander = (Some(TERM), None);
+        let access = (by_kernel, Some(Slot::El0Sync));
+        same("deaths", deaths, vec![access, bystander, (by_kernel, None), bystander, access])?;
+        for death in ran.deaths.iter().filter(|death| death.slot.is_some()) {
+            same("class", Esr(death.esr.0).ec(), DATA)?;
+            same("place", death.place, Some(WRITABLE))?;
+            same("si_addr", death.signal.map(|info| info.addr), Some(death.far))?;
         }
         Ok(())
     })
