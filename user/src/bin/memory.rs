@@ -32,6 +32,7 @@ const CHECKS: &[Check] = &[
     ("what is mapped anew is zero", mapped_again),
     ("rights change, content does not", rights),
     ("what can be written or executed can be read", implied_rights),
+    ("a tag is no part of an address", tags),
     ("the stack grows by zeroes, to its limit", stack),
     ("the kernel makes the stack grow", stack_by_kernel),
     ("nothing comes close below the stack", guard),
@@ -184,6 +185,15 @@ fn implied_rights() -> bool {
     [PROT_WRITE, PROT_EXEC].into_iter().all(|rights| {
         let page = sys::mmap(PAGE, rights).expect("a page can be mapped");
         child(|| all(page, PAGE, 0))
+    })
+}
+
+/// First touched by a tagged pointer, bits 63:56.
+fn tags() -> bool {
+    let page = map(1);
+    child(|| {
+        dirty(page.map_addr(|address| address | 0x5a << 56), PAGE);
+        all(page, PAGE, DIRT)
     })
 }
 
