@@ -7,7 +7,7 @@ use trap::esr::{Ec, Esr};
 use trap::place::{Area, Place};
 use trap::record::{Hex, Report};
 use trap::slot::Slot;
-use xtask::machine::Config;
+use xtask::machine::{Config, Input};
 
 /// What a signal's `si_addr` must be.
 #[derive(Clone, Copy)]
@@ -183,7 +183,8 @@ pub fn trials() -> Vec<Trial> {
         })
     });
     let all = CPUS.iter().map(|&cpu| trial(format!("user_faults::all.{cpu}"), move || all(cpu)));
-    let others: [(&str, Test); 2] = [("list", list), ("out.of.memory", out_of_memory)];
+    let others: [(&str, Test); 3] =
+        [("list", list), ("deaths.listed", deaths_listed), ("out.of.memory", out_of_memory)];
     let others = others.map(|(name, test)| trial(format!("user_faults::{name}"), test));
     one.chain(all).chain(others).collect()
 }
@@ -216,7 +217,7 @@ impl Addr {
         match self {
             Is(expected) => addr == expected,
             Pc => addr == pc,
-            Page(rest) => addr > 0x40_0000_0000 && addr % 4096 == rest,
+            Page(rest) => (0x40_0000_0000..0x80_0000_0000).contains(&addr) && addr % 4096 == rest,
             Image(rest) => (0x40_0000..0x80_0000).contains(&addr) && addr % 4 == rest,
             Stack => (STACK_LIMIT..0x80_0000_0000).contains(&addr) && addr.is_multiple_of(4),
         }
@@ -243,6 +244,24 @@ fn list() -> Result<()> {
         ran.ended(0)?;
         let listed: Vec<_> = ran.outcome.console.lines().filter_map(|line| line.split_whitespace().next()).collect();
         same("kinds", listed, crashes().map(|crash| crash.kind).collect())
+    })
+}
+
+/// The last sixteen deaths can be read, the oldest first.
+fn deaths_listed() -> Result<()> {
+    let lines = ["crash all\r", "cat /proc/deaths\r", "exit 0\r"];
+    let dialogue = lines.map(|line| ("$ ".to_string(), line.to_string()));
+    run(&Config { input: Input::Dialogue(dialogue.into()), ..program("sh") }, |ran| {
+        ran.ended(0)?;
+        let row = |death: &Report| {
+            let info = death.signal.context("a death without a signal")?;
+            Ok(format!("{} {} {} {:#x}", death.task, info.signal, info.code, info.addr.0))
+        };
+        let last = ran.deaths.len().saturating_sub(16);
+        let expected = ran.deaths[last..].iter().map(row).collect::<Result<Vec<_>>>()?;
+        let lines = ran.outcome.console.lines().map(|line| line.trim_end_matches('\r'));
+        let begins = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
+        same("lines", lines.filter(begins).collect(), expected.iter().map(String::as_str).collect::<Vec<_>>())
     })
 }
 
