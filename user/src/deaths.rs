@@ -16,10 +16,11 @@ pub struct Death {
     pub addr: u64,
 }
 
-/// In columns of a table.
+/// `SIGSEGV SEGV_MAPERR 0x0`, in columns.
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<8}{:<12}{:<#20x}", self.signal, code_name(self.signal.0, self.code), self.addr)
+        let rest = f.width().unwrap_or_default().saturating_sub(20);
+        write!(f, "{:<8}{:<12}{:<#rest$x}", self.signal, code_name(self.signal.0, self.code), self.addr)
     }
 }
 
@@ -66,8 +67,9 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let text = |signal, code, addr| format!("{}|", Death { signal, code, addr });
+        let text = |signal, code, addr| format!("{:<40}|", Death { signal, code, addr });
         assert_eq!(text(Signal::SIGSEGV, 2, 0x1000), "SIGSEGV SEGV_ACCERR 0x1000              |");
         assert_eq!(text(Signal::SIGBUS, 1, u64::MAX), "SIGBUS  BUS_ADRALN  0xffffffffffffffff  |");
+        assert_eq!(format!("{}", Death { signal: Signal::SIGKILL, code: 0, addr: 0 }), "SIGKILL SI_USER     0x0");
     }
 }

@@ -20,11 +20,15 @@ const RUNS: &[(&str, u8, &str, u32)] = &[
     ("registers 300", 3, "cortex-a72", 4000),
     ("crash all", 3, "cortex-a72", 250),
     ("badcalls", 2, "max", 250),
+    ("pointers", 2, "cortex-a53", 1000),
+    ("memory", 3, "cortex-a76", 250),
+    ("idregs", 3, "max", 250),
 ];
 
 /// Programs for [`sweep`], and ticks a second: one tick comes every 1000 to 5000 instructions, at every place sooner or later.
 const SWEEPS: &[(&str, [u32; 4])] = &[
     ("badcalls", [60000, 50021, 40009, 30011]),
+    ("pointers", [60000, 50021, 40009, 30011]),
     ("registers 50", [60000, 50021, 40009, 30011]),
     ("crash all", [60000, 50021, 40009, 30011]),
     ("forktree 2 8", [60000, 50021, 40009, 30011]),

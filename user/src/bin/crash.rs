@@ -9,7 +9,7 @@ use linux_raw_sys::general::{
     SI_USER, TRAP_BRKPT,
 };
 use trap::signal::{code_name, untagged};
-use user::{Args, Signal, Status, deaths, deaths::Death, eprintln, println, process, sys};
+use user::{Args, Signal, Status, deaths, deaths::Death, eprintln, print, println, process, sys};
 
 user::entry!(main);
 
@@ -181,10 +181,11 @@ fn all() -> i32 {
         let status = process::wait(child).expect("a child can be waited for");
         let death = deaths::of(child).expect("the kernel lists deaths");
         let right = status == Status::Killed(kind.signal) && death == Some(expected);
-        let verdict = if right { "" } else { "WRONG" };
+        print!("{:<18}{expected:<40}", kind.name);
+        let verdict = if right { "" } else { "  WRONG" };
         match death {
-            Some(death) => println!("{:<18}{expected}{death}{verdict}", kind.name),
-            None => println!("{:<18}{expected}{status:<40}{verdict}", kind.name),
+            Some(death) => println!("{death}{verdict}"),
+            None => println!("{status}{verdict}"),
         }
         failed += i32::from(!right);
     }

@@ -1,8 +1,8 @@
 //! `memory`: memory comes zeroed, whoever had it before, keeps what it holds while its neighbours and its rights change, and
 //! is a process's own, although fork copies nothing until it must.
 //!
-//! `memory shared` forks more children that hold memory than would fit, had each a copy. `memory hog` has a child use up all
-//! memory: it dies, and nobody else.
+//! `memory shared` forks more children that hold memory than would fit, had each a copy. `memory hog` has children use up all
+//! memory: they die, and nobody else. Both are for a machine with 64 MiB.
 #![no_std]
 #![no_main]
 
@@ -32,8 +32,10 @@ const CHECKS: &[Check] = &[
     ("what is mapped anew is zero", mapped_again),
     ("rights change, content does not", rights),
     ("what can be written or executed can be read", implied_rights),
+    ("a tag is no part of an address", tags),
     ("the stack grows by zeroes, to its limit", stack),
     ("the kernel makes the stack grow", stack_by_kernel),
+    ("nothing comes close below the stack", guard),
     ("parent, child and grandchild see what they wrote themselves", copies),
     ("so do processes in a row", row),
     ("what the kernel writes reaches one process only", copies_by_kernel),
@@ -45,7 +47,11 @@ fn main(mut args: Args) -> i32 {
     let all: &[Check] = match args.nth(1).and_then(|word| word.to_str().ok()) {
         None => CHECKS,
         Some("shared") => &[("a fork shares memory", shared)],
-        Some("hog") => &[("who uses up memory dies, alone", hog), ("and leaves it to others", hog)],
+        Some("hog") => &[
+            ("who uses up memory dies, alone, and leaves it to others", || hog(|page| dirty(page, 1))),
+            ("also who has the kernel use it up", || hog(ask_kernel)),
+            ("and who wants copies of what it shares", hog_of_copies),
+        ],
         Some(_) => {
             eprintln!("usage: memory [shared|hog]");
             return 2;
@@ -182,6 +188,15 @@ fn implied_rights() -> bool {
     })
 }
 
+/// First touched by a tagged pointer, bits 63:56.
+fn tags() -> bool {
+    let page = map(1);
+    child(|| {
+        dirty(page.map_addr(|address| address | 0x5a << 56), PAGE);
+        all(page, PAGE, DIRT)
+    })
+}
+
 /// The lowest address that the stack may reach, but for what lies above the caller's frame: at most [`STACK_MARGIN`].
 fn stack_end() -> usize {
     let mut limit = [0usize; 2];
@@ -221,6 +236,23 @@ fn stack_by_kernel() -> bool {
         // SAFETY: as above: the stack's, and nobody's yet.
         let buffer = unsafe { core::slice::from_raw_parts_mut(buffer, 256) };
         sys::getrandom(buffer).is_ok() && buffer[..128] != [0; 128] && buffer[128..] != [0; 128]
+    })
+}
+
+/// Where there is room, `mmap` puts memory where it is asked to; but not into the last MiB below a stack.
+fn guard() -> bool {
+    const GUARD: usize = 1 << 20;
+    child(|| {
+        let low = stack_end() & !(PAGE - 1);
+        // SAFETY: as above. From now on the stack reaches down to here.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(low).write_volatile(DIRT) };
+        let flags = linux::MAP_PRIVATE | linux::MAP_ANONYMOUS;
+        [PAGE, STACK_MARGIN + PAGE, GUARD / 2, GUARD - PAGE].into_iter().all(|below| {
+            let args = [low - below, PAGE, READ_WRITE as usize, flags as usize, usize::MAX, 0];
+            // SAFETY: without MAP_FIXED the kernel picks addresses that nothing uses.
+            let page = unsafe { sys::raw(linux::__NR_mmap, args) } as usize;
+            !(low - GUARD..low).contains(&page)
+        })
     })
 }
 
@@ -356,8 +388,8 @@ fn shared() -> bool {
     right == [true; 16] && all(memory, SIZE, DIRT)
 }
 
-/// One child uses up memory, another lives on with what it has, and so does this process.
-fn hog() -> bool {
+/// One child uses up memory, by `touch`ing page after page; another lives on with what it has, and so does this process.
+fn hog(touch: fn(*mut u8)) -> bool {
     let bystander = process::spawn(|| {
         let page = map(1);
         dirty(page, PAGE);
@@ -369,7 +401,8 @@ fn hog() -> bool {
     wait_a_little();
     let hog = process::spawn(|| {
         loop {
-            dirty(map(PAGES), PAGES * PAGE);
+            let pages = map(PAGES);
+            (0..PAGES).for_each(|page| touch(pages.wrapping_add(page * PAGE)));
         }
     })
     .expect("a child can be started");
@@ -380,8 +413,31 @@ fn hog() -> bool {
         }
     };
     let death = deaths::of(hog).expect("the kernel lists deaths");
-    let by_kernel = matches!(death, Some(Death { signal: Signal::SIGKILL, code, .. }) if code == SI_KERNEL as i32);
+    let by_kernel =
+        death.is_some_and(|Death { signal, code, .. }| (signal, code) == (Signal::SIGKILL, SI_KERNEL as i32));
     let lives = sys::kill(bystander, Signal::SIGTERM).is_ok();
     let bystander = process::wait(bystander);
     status == Status::Killed(Signal::SIGKILL) && by_kernel && lives && bystander == Ok(Status::Killed(Signal::SIGTERM))
+}
+
+/// Has the kernel write to a page.
+fn ask_kernel(page: *mut u8) {
+    // SAFETY: the page is no Rust value's, and longer than what is written.
+    let result = unsafe { sys::raw(linux::__NR_uname, [page.expose_provenance(), 0, 0, 0, 0, 0]) };
+    assert_eq!(result, 0, "a name can be written to a page");
+}
+
+/// As much as half of the machine's memory is this process's; a child cannot have a copy of all of it.
+fn hog_of_copies() -> bool {
+    const SIZE: usize = 40 << 20;
+    let memory = map(SIZE / PAGE);
+    dirty(memory, SIZE);
+    let status = process::run(|| {
+        fill(memory, SIZE, 1);
+        0
+    });
+    // SAFETY: nothing lives there.
+    status == Ok(Status::Killed(Signal::SIGKILL))
+        && all(memory, SIZE, DIRT)
+        && unsafe { sys::munmap(memory, SIZE) }.is_ok()
 }
