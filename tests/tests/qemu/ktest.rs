@@ -49,7 +49,7 @@ const SIGKILL: u32 = 9;
 
 /// The way out of an interrupt handler of a test, through both stacks.
 pub const OUT_OF_INTERRUPT: &[&str] =
-    &["handle_pending", "call_on_irq_stack", "el1h_irq_handler", "el1h_irq", "in_interrupt"];
+    &["handle_pending", "call_on_irq_stack", "el1h_irq_handler", "el1h_irq", "in_interrupt", "run"];
 
 const TESTS: &[(&str, Ends)] = &[
     ("overflow", Overflow(StackKind::Task)),
