@@ -168,6 +168,9 @@ const CPUS: [(&str, u64); 4] = [
     ("max", PERMISSION | 3),
 ];
 
+/// Machines that a random test starts.
+const MACHINES: usize = 10;
+
 /// Whatever has no like.
 const OTHERS: &[(&str, Test)] = &[
     ("el0.pc.unaligned", pc_unaligned),
@@ -180,6 +183,8 @@ const OTHERS: &[(&str, Test)] = &[
     ("irq.not_ended.gic.3", || not_ended(3)),
     ("bug", bug),
     ("warn", warn),
+    ("made_up.el0.random", random_at_el0),
+    ("made_up.el1.random", random_at_el1),
     ("panic", || panic("panic")),
     ("panic.oom", || panic("panic.oom")),
     ("panic.nested", nested),
@@ -374,6 +379,38 @@ fn died<'a>(ran: &'a Ran, [signal, code]: [&str; 2], addr: Addr) -> Result<&'a R
     same("(kind, task, slot)", (death.kind, death.task, death.slot), (Kind::Death, 2, Some(Slot::El0Sync)))?;
     same("window", death.window, false)?;
     Ok(death)
+}
+
+/// Runs the in-kernel test that enters `slot` with random syndromes and fault addresses, of which some are the program's.
+fn random(slot: u8, look: impl Fn(&Ran, u64) -> Result<()>) -> Result<()> {
+    for _ in 0..MACHINES {
+        let esr = u64::from(fastrand::u32(..));
+        let far = fastrand::choice([0, CODE, DATA, LINEAR, u64::MAX]).unwrap_or_default() ^ fastrand::u64(..1 << 16);
+        let name = format!("slot.{slot}.{esr:x}.{far:x}");
+        run(&machine(&name, fastrand::u64(..)), |ran| look(ran, esr)).context(name)?;
+    }
+    Ok(())
+}
+
+/// Invariant 15: whatever a program's exception says of itself, it stops nobody else.
+fn random_at_el0() -> Result<()> {
+    random(8, |ran, _| {
+        same("panics", ran.panics.len(), 0)?;
+        ran.counters()?;
+        match &ran.deaths[..] {
+            [] => Ok(()),
+            [death] => ran.ended(128 + death.signal.context("no signal")?.signal as u8),
+            deaths => anyhow::bail!("{} deaths", deaths.len()),
+        }
+    })
+}
+
+/// Whatever an exception of the kernel says of itself, there is one report, with that.
+fn random_at_el1() -> Result<()> {
+    random(4, |ran, esr| {
+        let panic = ran.panic()?;
+        same("(slot, ESR)", (panic.slot, panic.esr.0), (Some(Slot::El1hSync), esr))
+    })
 }
 
 fn pc_unaligned() -> Result<()> {

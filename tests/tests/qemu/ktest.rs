@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use trap::esr::Ec;
 use trap::frame::S_FRAME_SIZE;
+use trap::hint::{Hint, Recursion};
 use trap::pattern;
 use trap::place::{Place, StackKind};
 use trap::record::{Hex, Report, Stack};
@@ -187,7 +188,14 @@ fn overflow(panic: &Report, names: &Names, pattern: &[u64; 31], name: StackKind)
     }
     ensure!(panic.stacks.iter().any(|stack| stack.name == name), "there is no {name:?} stack");
     same("slot", panic.slot, Some(Slot::El1hSync))?;
-    same("class", panic.esr.0 >> 26, Ec::DATA_ABORT_CURRENT.number().into())
+    same("class", panic.esr.0 >> 26, Ec::DATA_ABORT_CURRENT.number().into())?;
+    // Each call pushed a frame record of 16 bytes; what called the recursion is told behind it.
+    let at = panic.chain.iter().position(|step| step.cycle == 1).context("no recursion in the chain")?;
+    let recursion = panic.chain[at];
+    same("function", names.at(recursion.address.0), vec!["ktest_recurse"])?;
+    ensure!(recursion.times > 500 && at + 1 < panic.chain.len(), "chain: {:?}", panic.chain);
+    let recursion = Recursion { address: recursion.address, cycle: 1, frames: recursion.times };
+    same("first hint", panic.hints.first(), Some(&Hint::Overflow(Some(recursion))))
 }
 
 /// How far above a multiple of two stacks' sizes the test puts SP, but for bit THREAD_SHIFT: half a stack and what the seed
