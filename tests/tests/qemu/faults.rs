@@ -224,7 +224,8 @@ fn of_programs() -> impl Iterator<Item = Trial> {
         let look = move |ran: &Ran, names: &Names| {
             let death = died(ran, signal, addr)?;
             same("PC", death.pc.0.wrapping_sub_signed(4 * instructions), in_program(names, symbol)?)?;
-            same("(class, place)", (Esr(death.esr.0).ec(), death.place), (class, place))
+            same("(class, place)", (Esr(death.esr.0).ec(), death.place), (class, place))?;
+            same("repeats", death.repeats, 0)
         };
         fault(name, move || on(machine(name, 0), look))
     });
