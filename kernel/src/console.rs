@@ -9,7 +9,7 @@ use arm_pl011_uart::{
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use heapless::Deque;
+use heapless::{Deque, String};
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
 use trap::record::{RECORD_MAX, RECORD_SEPARATOR};
@@ -41,13 +41,6 @@ impl Console {
             }
             self.put(byte);
         }
-    }
-}
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put_text(text.as_bytes());
-        Ok(())
     }
 }
 
@@ -137,10 +130,38 @@ pub fn write(bytes: &[u8]) {
     });
 }
 
-/// Writes kernel text.
+/// Writes kernel text. IRQs are masked for a line at a time.
 pub fn print(text: fmt::Arguments<'_>) {
-    // A console takes everything.
-    let _ = with_console(|console| console.write_fmt(text));
+    let mut line = Line(String::new());
+    // A line takes everything.
+    let _ = line.write_fmt(text);
+    line.flush();
+}
+
+/// Text that is written when it is a line, or full.
+struct Line(String<128>);
+
+impl Line {
+    fn flush(&mut self) {
+        with_console(|console| console.put_text(self.0.as_bytes()));
+        self.0.clear();
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.0.push(c).is_err() {
+                self.flush();
+                // There is room now.
+                let _ = self.0.push(c);
+            }
+            if c == '\n' {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Frees the console for a report that interrupted whoever holds it.

@@ -13,6 +13,7 @@ mod bug;
 mod console;
 mod counters;
 mod exception;
+mod extable;
 mod fs;
 mod irq;
 #[cfg(feature = "ktest")]

@@ -70,16 +70,31 @@ impl Symbols {
             let name = rustc_demangle::demangle(symbol.name());
             let _ = write!(text, " {name:#}+{:#x}", address - symbol.address());
         }
-        if let Ok(Some(location)) = self.loader.find_location(address)
-            && let Some(file) = location.file
-        {
-            let file = file.strip_prefix(&self.root).unwrap_or(file);
-            let _ = match location.line {
+        if let Some((file, line)) = self.line_of(address) {
+            let _ = match line {
                 Some(line) => write!(text, " ({file}:{line})"),
                 None => write!(text, " ({file})"),
             };
         }
         text
+    }
+
+    /// The source line of `address`: where others' code is inlined into ours, the line of ours.
+    fn line_of(&self, address: u64) -> Option<(String, Option<u32>)> {
+        let mut frames = self.loader.find_frames(address).ok()?;
+        let mut innermost = None;
+        while let Ok(Some(frame)) = frames.next() {
+            let Some((file, line)) = frame.location.and_then(|location| Some((location.file?, location.line))) else {
+                continue;
+            };
+            if let Some(ours) = file.strip_prefix(&self.root) {
+                return Some((ours.into(), line));
+            }
+            // The standard library's own: `core/src/ptr/mod.rs`.
+            let library = file.strip_prefix("/rustc/").and_then(|file| file.split_once("/library/"));
+            innermost.get_or_insert((library.map_or(file, |(_, file)| file).into(), line));
+        }
+        innermost
     }
 }
 

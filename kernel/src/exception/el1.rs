@@ -2,6 +2,7 @@
 
 use super::{read_esr, read_far, taken, unmask};
 use crate::bug::{self, BUG_BRK_IMM, Bug};
+use crate::extable::{self, Kind};
 #[cfg(feature = "ktest")]
 use crate::ktest;
 use crate::mm::USER_END;
@@ -9,8 +10,7 @@ use crate::mm::user::{Fault, USER_START};
 use crate::percpu::{count, this_cpu};
 use crate::report::{self, Taken};
 use crate::sched;
-use crate::uaccess::{self, Kind};
-use crate::{irq, signal};
+use crate::{irq, signal, uaccess};
 use core::arch::asm;
 use trap::esr::{Ec, Esr};
 use trap::frame::PtRegs;
@@ -39,7 +39,7 @@ extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
 
 /// An abort in the kernel: of a copy routine, which the task's memory may serve or a fixup end; or a fault of the kernel.
 fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
-    let fixup = match uaccess::fixup(regs.pc as usize) {
+    let fixup = match extable::fixup(regs.pc as usize) {
         Some((fixup, Kind::Kernel)) => {
             regs.pc = fixup as u64;
             return;

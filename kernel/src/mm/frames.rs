@@ -7,7 +7,7 @@ use core::mem::ManuallyDrop;
 use drivers::dt::Region;
 use heapless::Vec;
 
-global_asm!(include_str!("page.S"), PAGE_SIZE = const PAGE_SIZE);
+global_asm!(include_str!("mem.S"), PAGE_SIZE = const PAGE_SIZE);
 
 unsafe extern "C" {
     fn clear_page(page: *mut u8);

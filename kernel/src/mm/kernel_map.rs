@@ -1,9 +1,9 @@
 //! The kernel's own translation tables (TTBR1): the linear map of RAM, the image, stacks and device registers.
 
 use super::{DEVICES_BASE, LINEAR_BASE, LINEAR_SIZE, OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
+use crate::extable::Kind;
 use crate::percpu::this_cpu;
 use crate::sync::IrqLock;
-use crate::uaccess::Kind;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};

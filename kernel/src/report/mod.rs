@@ -14,8 +14,8 @@ use crate::mm::stacks::THREAD_SIZE;
 use crate::mm::user::AddressSpace;
 use crate::percpu::this_cpu;
 use crate::power::{self, PANIC_EXIT_CODE};
+use crate::process::INIT;
 use crate::sched::{self, task::Task};
-use crate::sync::IrqLock;
 use crate::{kprint, kprintln};
 use core::arch::asm;
 use core::fmt::{self, Write};
@@ -25,6 +25,7 @@ use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use heapless::String;
 use log::{Level, log_enabled};
+use spin::mutex::SpinMutex;
 use trap::esr::Esr;
 use trap::frame::{PtRegs, S_FRAME_SIZE};
 use trap::place::StackKind;
@@ -42,7 +43,7 @@ unsafe extern "C" {
 static FATAL: AtomicU32 = AtomicU32::new(0);
 
 /// The report being written: too large for a stack that may be nearly full.
-static REPORT: IrqLock<Report> = IrqLock::new(Report::EMPTY);
+static REPORT: SpinMutex<Report> = SpinMutex::new(Report::EMPTY);
 
 /// An exception, as it was taken.
 #[derive(Clone, Copy)]
@@ -168,17 +169,23 @@ pub fn warning(cause: fmt::Arguments<'_>, regs: &PtRegs, taken: Taken) {
 
 /// Writes a report that does not stop the machine; in full if the machine ends with this task or the log level asks for it.
 fn write(event: Event<'_>) {
-    let brief =
-        event.kind == Kind::Death && sched::current().id != crate::process::INIT && log::max_level() < Level::Debug;
-    // Locked only if this comes out of another report.
-    let Some(mut report) = REPORT.try_lock() else { return log::warn!("{}", event.cause) };
-    gather(&mut report, event);
-    match log_enabled!(Level::Warn) {
-        true if brief => kprint!("{}", report.brief()),
-        true => kprint!("{}", *report),
-        false => {}
+    let in_full = event.kind == Kind::Warning || log::max_level() >= Level::Debug;
+    // IRQs stay as they are: this takes long. What another exception reports meanwhile finds the report locked.
+    let preempt = sched::reported_task().map(|task| &task.preempt);
+    preempt.inspect(|preempt| preempt.disable());
+    match REPORT.try_lock() {
+        Some(mut report) => {
+            gather(&mut report, event);
+            match log_enabled!(Level::Warn) {
+                true if in_full || report.task == INIT => kprint!("{}", *report),
+                true => kprint!("{}", report.brief()),
+                false => {}
+            }
+            console::record(&*report);
+        }
+        None => log::warn!("{}", event.cause),
     }
-    console::record(&*report);
+    preempt.inspect(|preempt| preempt.enable());
 }
 
 /// Writes a report, and ends the machine.

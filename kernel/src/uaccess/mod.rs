@@ -4,12 +4,13 @@
 //! `copy.S` do it with EL0's rights, inside a window (`window.S`) outside of which the CPU refuses the kernel every user address.
 //! Their instructions stand in the exception table, which the EL1 abort handler asks.
 
+use crate::extable::{self, Kind, target};
 use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, heap};
 use crate::percpu::PerCpu;
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::mem::{MaybeUninit, offset_of};
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::addr_of;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 global_asm!(
@@ -36,83 +37,11 @@ unsafe extern "C" {
     fn raw_copy_to_user(to: usize, from: *const u8, length: usize) -> usize;
     fn raw_clear_user(to: usize, _: usize, length: usize) -> usize;
     fn raw_peek(address: usize) -> Peeked;
-    static mut _ex_table: Entry;
-    static mut _ex_table_end: Entry;
     static _pan_sites: Site;
     static _pan_sites_end: Site;
 }
 
-/// What a fixup is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Kind {
-    /// An access to user memory, which may be served, and then is tried again.
-    User,
-    /// An access to whatever address, that nobody serves.
-    Kernel,
-}
-
-/// An instruction that may fault, and where to go on; both relative to their own place, so that the table is the same
-/// wherever the kernel is linked (Linux: `struct exception_table_entry`).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Entry {
-    instruction: i32,
-    fixup: i32,
-    kind: Kind,
-}
-
-/// Where an entry's offset at `place` leads.
-fn target(place: *const i32) -> usize {
-    // SAFETY: a field of an entry of the table.
-    place.addr().wrapping_add_signed(unsafe { *place } as isize)
-}
-
-impl Entry {
-    fn instruction(&self) -> usize {
-        target(&self.instruction)
-    }
-
-    fn fixup(&self) -> usize {
-        target(&self.fixup)
-    }
-}
-
-/// Where to go on after an abort at `pc`, if one was expected to be possible there, and what for.
-pub fn fixup(pc: usize) -> Option<(usize, Kind)> {
-    let start = addr_of!(_ex_table);
-    // SAFETY: the linker lays the entries out between the two symbols; they are written only by `init`.
-    let table = unsafe { core::slice::from_raw_parts(start, addr_of!(_ex_table_end).offset_from_unsigned(start)) };
-    let index = table.binary_search_by_key(&pc, Entry::instruction).ok()?;
-    Some((table[index].fixup(), table[index].kind))
-}
-
-/// Sorts the exception table by the address of its instructions.
-///
-/// # Safety
-/// While booting, when rodata is writable.
-unsafe fn sort_table() {
-    let start = addr_of_mut!(_ex_table);
-    // SAFETY: as in `fixup`; nobody reads the table yet.
-    let table = unsafe {
-        core::slice::from_raw_parts_mut(start, addr_of!(_ex_table_end).offset_from_unsigned(start.cast_const()))
-    };
-    // Offsets count from the entry's place, and so change with it: an entry moves down by one as often as it must.
-    for end in 1..table.len() {
-        for at in (1..=end).rev() {
-            let [low, high] = &mut table[at - 1..=at] else { unreachable!("two entries") };
-            if low.instruction() <= high.instruction() {
-                break;
-            }
-            core::mem::swap(low, high);
-            let moved = size_of::<Entry>() as i32;
-            (low.instruction, low.fixup) = (low.instruction + moved, low.fixup + moved);
-            (high.instruction, high.fixup) = (high.instruction - moved, high.fixup - moved);
-        }
-    }
-}
-
-/// Instructions that a CPU with FEAT_PAN has no use for: where they begin and end, relative as in [`Entry`].
+/// Instructions that a CPU with FEAT_PAN has no use for: where they begin and end, each relative to its own place.
 #[repr(C)]
 struct Site {
     start: i32,
@@ -136,7 +65,7 @@ pub unsafe fn init() {
     const PAN: u64 = 0xf << 20;
     const SPAN: u64 = 1 << 23;
     // SAFETY: as promised by the caller.
-    unsafe { sort_table() };
+    unsafe { extable::sort() };
     let features: u64;
     // SAFETY: a read of a register.
     unsafe { asm!("mrs {}, id_aa64mmfr1_el1", out(reg) features, options(nomem, nostack, preserves_flags)) };

@@ -94,6 +94,12 @@ fn leaves_the_line(word: u32) -> bool {
     word >> 26 & 0x1f == 0b00101 || matches!(word >> 24 & 0x7e, 0x34 | 0x36) || matches!(word >> 24, 0x54 | 0xd4 | 0xd6)
 }
 
+/// Where a CBZ at `place` goes on, if it goes forward; else beyond everything.
+fn skips_to(words: &[u32], place: usize) -> usize {
+    let (word, offset) = (words[place], words[place] >> 5 & 0x7_ffff);
+    if word >> 24 & 0x7f == 0x34 && offset < 0x4_0000 { place + offset as usize } else { usize::MAX }
+}
+
 /// Writes PSTATE or DAIF: MSR (immediate), and MSR DAIF.
 fn writes_pstate(word: u32) -> bool {
     word & 0xfff8_f01f == 0xd500_401f || word & !0x1f == 0xd51b_4220
@@ -113,13 +119,14 @@ fn barrier_after_eret(code: &Code) -> Result<()> {
     Ok(())
 }
 
-/// Invariant 5: on the straight way to each `eret` of the entry code, DAIF is fully masked first, then ELR and SPSR are
+/// Invariant 5: on the straight way to each `eret` of the entry code, but for what a CBZ skips, DAIF is fully masked first, then ELR and SPSR are
 /// loaded, and neither is touched again.
 fn masked_before_elr(code: &Code) -> Result<()> {
     let words = code.between("_entry_text", "_entry_text_end")?;
     let mut found = 0;
     for eret in places(words, ERET) {
-        let line = words[..eret].iter().rposition(|&word| leaves_the_line(word)).map_or(0, |branch| branch + 1);
+        let leaves = |place: &usize| leaves_the_line(words[*place]) && skips_to(words, *place) >= eret;
+        let line = (0..eret).rev().find(leaves).map_or(0, |branch| branch + 1);
         let line = &words[line..eret];
         let masks: Vec<_> = (0..line.len()).filter(|&place| writes_pstate(line[place])).collect();
         ensure!(masks.len() == 1 && line[masks[0]] == MASK_ALL, "writes of PSTATE before eret {found}: {masks:?}");

@@ -39,7 +39,7 @@ const CODES: &[(&str, &str, u8)] = &[
     ("wrong.ktest", "qemu --ktest panic hello", 2),
     ("explain", "explain 0x96000045 0xdead0000", 0),
     ("explain.pstate", "explain --pstate 3c5", 0),
-    ("explain.nothing", "explain", 2),
+    ("explain.nothing", "explain", 1),
     ("explain.nonsense", "explain nonsense", 2),
 ];
 
