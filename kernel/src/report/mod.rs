@@ -257,7 +257,7 @@ fn gather(report: &mut Report, event: Event<'_>) {
     // The task itself may have been changing its address space.
     let space = task.and_then(|task| task.space.try_lock());
     let space = space.as_ref().and_then(|space| space.as_ref());
-    report.instruction = read_code(regs.pc, space).map(|word| Hex(word.into()));
+    report.instruction = read_code(regs, space).map(|word| Hex(word.into()));
     report.place = report.fault_address().map(|far| place::of(untagged(far), task, space));
     // Of a panic of Rust code, only where it was is known.
     if taken.is_some() || signal.is_some() {
@@ -273,12 +273,13 @@ fn gather(report: &mut Report, event: Event<'_>) {
     report.hints = hints(report);
 }
 
-/// The instruction at `pc`, if it can be read.
-fn read_code(pc: u64, space: Option<&AddressSpace>) -> Option<u32> {
+/// The interrupted instruction, if whoever was interrupted could read it.
+fn read_code(regs: &PtRegs, space: Option<&AddressSpace>) -> Option<u32> {
+    let pc = regs.pc;
     if !pc.is_multiple_of(4) {
         return None;
     }
-    if place::is_kernel_text(pc as usize) {
+    if !regs.from_el0() && place::is_kernel_text(pc as usize) {
         // SAFETY: four aligned bytes of the image's code.
         return Some(unsafe { core::ptr::with_exposed_provenance::<u32>(pc as usize).read_volatile() });
     }
