@@ -97,20 +97,10 @@ pub fn overflow(regs: &PtRegs, taken: Taken) -> ! {
     let stop = |cause| end(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed });
     let stacks = stacks_of(sched::reported_task());
     match stacks.into_iter().find_map(|(name, range)| Some((name, overrun(&range, regs.sp, needed)?))) {
-        Some((name, by)) => stop(format_args!(
-            "overflow of the {} stack: {by} bytes short of room for an exception: {sentence}",
-            stack_name(name)
-        )),
+        Some((name, by)) => {
+            stop(format_args!("overflow of the {name} stack: {by} bytes short of room for an exception: {sentence}"))
+        }
         None => stop(format_args!("SP {:#x} is in no kernel stack: no room for an exception: {sentence}", regs.sp)),
-    }
-}
-
-fn stack_name(kind: StackKind) -> &'static str {
-    match kind {
-        StackKind::Task => "task",
-        StackKind::Irq => "irq",
-        StackKind::Overflow => "overflow",
-        StackKind::Boot => "boot",
     }
 }
 
