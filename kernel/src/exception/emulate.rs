@@ -52,8 +52,8 @@ const PFR0: (u64, u64) = (fields(&[16, 20]), 0x11);
 const ISAR0: u64 = !fields(&[24, 56]) & !0xf;
 /// ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, BF16, DGH, I8MM. No pointer authentication: nobody sets keys.
 const ISAR1: u64 = fields(&[0, 12, 16, 20, 32, 36, 44, 48, 52]);
-/// ID_AA64MMFR0_EL1: no granule is told of.
-const MMFR0: u64 = 0xff00_0000;
+/// ID_AA64MMFR0_EL1: no granule is told of, at either stage.
+const MMFR0: u64 = 0x111_ff00_0000;
 /// ID_AA64MMFR2_EL1: AT, unaligned atomics.
 const MMFR2: u64 = fields(&[32]);
 /// ID_AA64DFR0_EL1: the debug architecture of Armv8.0.

@@ -97,20 +97,10 @@ pub fn overflow(regs: &PtRegs, taken: Taken) -> ! {
     let stop = |cause| end(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed });
     let stacks = stacks_of(sched::reported_task());
     match stacks.into_iter().find_map(|(name, range)| Some((name, overrun(&range, regs.sp, needed)?))) {
-        Some((name, by)) => stop(format_args!(
-            "overflow of the {} stack: {by} bytes short of room for an exception: {sentence}",
-            stack_name(name)
-        )),
+        Some((name, by)) => {
+            stop(format_args!("overflow of the {name} stack: {by} bytes short of room for an exception: {sentence}"))
+        }
         None => stop(format_args!("SP {:#x} is in no kernel stack: no room for an exception: {sentence}", regs.sp)),
-    }
-}
-
-fn stack_name(kind: StackKind) -> &'static str {
-    match kind {
-        StackKind::Task => "task",
-        StackKind::Irq => "irq",
-        StackKind::Overflow => "overflow",
-        StackKind::Boot => "boot",
     }
 }
 
@@ -257,7 +247,7 @@ fn gather(report: &mut Report, event: Event<'_>) {
     // The task itself may have been changing its address space.
     let space = task.and_then(|task| task.space.try_lock());
     let space = space.as_ref().and_then(|space| space.as_ref());
-    report.instruction = read_code(regs.pc, space).map(|word| Hex(word.into()));
+    report.instruction = read_code(regs, space).map(|word| Hex(word.into()));
     report.place = report.fault_address().map(|far| place::of(untagged(far), task, space));
     // Of a panic of Rust code, only where it was is known.
     if taken.is_some() || signal.is_some() {
@@ -273,12 +263,13 @@ fn gather(report: &mut Report, event: Event<'_>) {
     report.hints = hints(report);
 }
 
-/// The instruction at `pc`, if it can be read.
-fn read_code(pc: u64, space: Option<&AddressSpace>) -> Option<u32> {
+/// The interrupted instruction, if whoever was interrupted could read it.
+fn read_code(regs: &PtRegs, space: Option<&AddressSpace>) -> Option<u32> {
+    let pc = regs.pc;
     if !pc.is_multiple_of(4) {
         return None;
     }
-    if place::is_kernel_text(pc as usize) {
+    if !regs.from_el0() && place::is_kernel_text(pc as usize) {
         // SAFETY: four aligned bytes of the image's code.
         return Some(unsafe { core::ptr::with_exposed_provenance::<u32>(pc as usize).read_volatile() });
     }

@@ -44,6 +44,8 @@ suite! {
     forktree;
     memory;
     badcalls;
+    pointers;
+    idregs;
     crash all;
 }
 
