@@ -2,7 +2,7 @@
 
 use crate::kprintln;
 use crate::percpu::this_cpu;
-use crate::sync::IrqLock;
+use crate::sync::{AsynchronousMask, IrqLock};
 use arm_pl011_uart::{
     DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
 };
@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use heapless::{Deque, String};
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
+use spin::mutex::SpinMutex;
 use trap::record::{RECORD_MAX, RECORD_SEPARATOR};
 
 /// Received bytes that no reader has taken yet; more are dropped by the UART.
@@ -22,7 +23,7 @@ struct Console {
     input: Deque<u8, INPUT_BYTES>,
 }
 
-static CONSOLE: IrqLock<Console> = IrqLock::new(Console { uart: None, input: Deque::new() });
+static CONSOLE: SpinMutex<Console> = SpinMutex::new(Console { uart: None, input: Deque::new() });
 
 /// Whether records are written (boot argument `records`).
 static RECORDS: AtomicBool = AtomicBool::new(false);
@@ -101,9 +102,10 @@ pub fn has_input() -> bool {
 /// The CPU that holds the console, counted from 1; 0 when nobody does.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
-/// Uses the console. Whoever holds it on this very CPU was interrupted, by an exception that cannot be masked: then it is borrowed,
-/// or the kernel would wait for itself.
+/// Uses the console, with IRQs and SErrors masked. Whoever holds it on this very CPU was interrupted by an exception that cannot be
+/// masked: then it is borrowed, or the kernel would wait for itself.
 fn with_console<T>(work: impl FnOnce(&mut Console) -> T) -> T {
+    let _mask = AsynchronousMask::new();
     let me = this_cpu().index + 1;
     let borrowed = HOLDER.load(Relaxed) == me;
     if borrowed {

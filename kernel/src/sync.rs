@@ -34,6 +34,29 @@ impl Drop for IrqMask {
     }
 }
 
+/// IRQs and SErrors are masked while this lives; dropped, they are as they were before.
+#[must_use]
+pub struct AsynchronousMask {
+    daif: u64,
+}
+
+impl AsynchronousMask {
+    /// Masks both on this CPU.
+    pub fn new() -> Self {
+        let daif;
+        // SAFETY: masking is always allowed. Not `nomem`: accesses must not move out of the masked stretch.
+        unsafe { asm!("mrs {}, daif", "msr daifset, #6", out(reg) daif, options(nostack, preserves_flags)) };
+        AsynchronousMask { daif }
+    }
+}
+
+impl Drop for AsynchronousMask {
+    fn drop(&mut self) {
+        // SAFETY: as it was when this was made.
+        unsafe { asm!("msr daif, {}", in(reg) self.daif, options(nostack, preserves_flags)) };
+    }
+}
+
 /// Whether IRQs are masked on this CPU.
 pub fn irqs_masked() -> bool {
     let daif: u64;

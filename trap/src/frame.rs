@@ -26,7 +26,7 @@ pub struct PtRegs {
     pub unused2: u32,
     /// Bit 0: a user-access window was open when the exception was taken (Linux: `orig_addr_limit`).
     pub access_window: u64,
-    /// The syndrome of a synchronous exception other than a system call, for reports (Linux: `unused`).
+    /// The syndrome of a synchronous exception other than a system call, for reports; else 0 (Linux: `unused`).
     pub esr: u64,
     /// The frame record {fp, lr} that chains this frame into the interrupted function's; {0, 0} from EL0.
     pub stackframe: [u64; 2],

@@ -249,8 +249,10 @@ early_low:
 
     .section .bss.boot_stack, "aw", %nobits
     // Aligned as every kernel stack, so that kernel_ventry's check works from the start, above a page that the kernel map
-    // leaves out.
+    // leaves out. What that alignment leaves is the overflow stack, until there is another.
     .balign 2 * {THREAD_SIZE}
+    .global early_overflow_stack
+early_overflow_stack:
     .skip   2 * {THREAD_SIZE} - 4096
     .global boot_stack_guard
 boot_stack_guard:

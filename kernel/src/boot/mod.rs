@@ -81,6 +81,7 @@ unsafe extern "C" {
     static _text: u8;
     static _end: u8;
     static early_high: [u64; 1024];
+    static early_overflow_stack: u8;
 }
 
 /// What the boot arguments ask for. Words are kept as they stand there: there is no heap yet.
@@ -202,6 +203,7 @@ fn early_dtb(dtb: u64) -> Option<&'static [u8]> {
 /// The first Rust code: on the boot stack, with the early tables, DAIF masked. `dtb` and `image` are physical addresses,
 /// `entry_el` is the exception level the boot loader entered at.
 extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
+    this_cpu().overflow_stack.store(addr_of!(early_overflow_stack) as usize + THREAD_SIZE, Relaxed);
     // Without a tree and its UART there is nothing to complain on, and no known way to power off.
     let Some((blob, Ok(console))) = early_dtb(dtb).map(|blob| (blob, Console::parse(blob))) else {
         loop {

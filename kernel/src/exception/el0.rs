@@ -75,7 +75,7 @@ pub(super) fn serve_fault(regs: &PtRegs, esr: Esr, far: u64, access: Access) -> 
 extern "C" fn el0_irq_handler(regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El0Irq as usize]);
     unmask!(0b1101);
-    irq::handle(regs);
+    irq::handle();
     exit_to_user(regs);
 }
 
@@ -95,6 +95,8 @@ extern "C" fn el0_error_handler(regs: &mut PtRegs) {
         regs.esr = esr.0;
         signal::fault(regs, taken(Slot::El0Error, esr, far), Mapping::None);
     }
+    // Another task may run from here on, and has nothing masked.
+    unmask!(0b0101);
     exit_to_user(regs);
 }
 

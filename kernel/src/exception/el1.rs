@@ -44,7 +44,11 @@ fn data_abort(regs: &mut PtRegs, esr: Esr, far: u64) {
             regs.pc = fixup as u64;
             return;
         }
-        Some((fixup, Kind::User)) if uaccess::has_pan() || regs.access_window != 0 => fixup,
+        Some((fixup, Kind::User)) if uaccess::has_pan() || regs.access_window != 0 => {
+            // With FEAT_PAN these instructions are window enough.
+            regs.access_window = 1;
+            fixup
+        }
         _ => outside_window("the kernel touched user memory outside an access window", regs, esr, far),
     };
     inherit_daif(regs, esr);
@@ -92,10 +96,10 @@ fn inherit_daif(regs: &PtRegs, esr: Esr) {
 
 /// An interrupt. On the way out the kernel itself may be preempted, if the interrupted code allows it.
 #[unsafe(no_mangle)]
-extern "C" fn el1h_irq_handler(regs: &mut PtRegs) {
+extern "C" fn el1h_irq_handler(_: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El1hIrq as usize]);
     unmask!(0b1101);
-    irq::handle(regs);
+    irq::handle();
     // There is a current task: before the scheduler is up IRQs are masked.
     if sched::current().preempt.now() {
         sched::preempt();

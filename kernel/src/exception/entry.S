@@ -40,6 +40,7 @@
     msr     sp_el0, x20
     mov     w21, #{NO_SYSCALL}
     str     w21, [sp, #{S_SYSCALLNO}]
+    stp     xzr, xzr, [sp, #{S_ACCESS_WINDOW}]
     stp     xzr, xzr, [sp, #{S_STACKFRAME}]
     without_pan
     window_close x20
@@ -65,7 +66,7 @@
     str     w21, [sp, #{S_SYSCALLNO}]
     stp     x29, x22, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
-    str     xzr, [sp, #{S_ACCESS_WINDOW}]
+    stp     xzr, xzr, [sp, #{S_ACCESS_WINDOW}]
     without_pan
     mrs     x20, ttbr0_el1
     lsr     x20, x20, #48               // the ASID, which is 0 for the empty table only
@@ -185,7 +186,7 @@ bad_stack:
     str     x21, [sp, #{S_SP}]
     mov     w21, #{NO_SYSCALL}
     str     w21, [sp, #{S_SYSCALLNO}]
-    str     xzr, [sp, #{S_ACCESS_WINDOW}]
+    stp     xzr, xzr, [sp, #{S_ACCESS_WINDOW}]
     stp     x29, x22, [sp, #{S_STACKFRAME}]
     add     x29, sp, #{S_STACKFRAME}
     adr     x1, vectors

@@ -21,6 +21,8 @@
 //! | `el1h_sync` | as interrupted, off after a debug exception | as interrupted | as interrupted | as interrupted |
 //! | `el0_error`, `el1h_error` | on | off | off | off |
 //!
+//! Before EL0's exit work, where another task may be switched to, `el0_error` unmasks SError and FIQ again.
+//!
 //! # Memory of programs
 //!
 //! In the kernel, user addresses fault. A CPU with FEAT_PAN sees to that by PSTATE.PAN, which every exception sets; on one without,
@@ -75,8 +77,9 @@ global_asm!(
     bad_stack_handler = sym stack::bad_stack,
 );
 
-// The frame's pairs: kernel_entry stores lr with sp and ELR with SPSR.
+// The frame's pairs: kernel_entry stores lr with sp, ELR with SPSR, and clears the window with the syndrome.
 const _: () = assert!(offset_of!(PtRegs, sp) == offset_of!(PtRegs, regs) + 8 * 31);
+const _: () = assert!(offset_of!(PtRegs, esr) == offset_of!(PtRegs, access_window) + 8);
 const _: () = assert!(offset_of!(PtRegs, pstate) == offset_of!(PtRegs, pc) + 8);
 
 /// Reads ESR_EL1, before anything is unmasked.

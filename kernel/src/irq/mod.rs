@@ -10,11 +10,12 @@ use crate::sync::IrqLock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::ptr::null;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use drivers::dt::{Gic, Machine};
 use drivers::gic::{InterruptController, V2, V3};
 use spin::Once;
-use trap::frame::PtRegs;
 
 /// Handles one interrupt, on the interrupt stack, with IRQs masked.
 type Handler = fn();
@@ -31,7 +32,8 @@ static HANDLING: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CP
 const NONE: u32 = u32::MAX;
 
 unsafe extern "C" {
-    fn call_on_irq_stack(regs: *mut PtRegs, stack: usize, handler: extern "C" fn(&mut PtRegs));
+    /// Calls `handler(argument)` on the empty stack that ends at `stack` (`exception/entry.S`).
+    pub fn call_on_irq_stack(argument: *const c_void, stack: usize, handler: extern "C" fn(*const c_void));
 }
 
 /// Sets up the interrupt controller that the device tree names.
@@ -73,16 +75,16 @@ pub fn not_ended() -> Option<u32> {
 }
 
 /// Handles what is pending, on the interrupt stack: interrupts are only taken on task stacks, as handlers run with IRQs masked.
-pub fn handle(regs: &mut PtRegs) {
+pub fn handle() {
     let preempt = &sched::current().preempt;
     preempt.disable();
     // SAFETY: the interrupt stack is this CPU's and not in use: IRQs are masked on it.
-    unsafe { call_on_irq_stack(regs, this_cpu().irq_stack.load(Relaxed), handle_pending) }
+    unsafe { call_on_irq_stack(null(), this_cpu().irq_stack.load(Relaxed), handle_pending) }
     preempt.enable();
 }
 
 /// Acknowledges and handles until nothing is pending.
-extern "C" fn handle_pending(_: &mut PtRegs) {
+extern "C" fn handle_pending(_: *const c_void) {
     let cpu = this_cpu();
     let mut next = controller().lock().acknowledge();
     if next.is_none() {

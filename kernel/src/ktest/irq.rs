@@ -59,8 +59,7 @@ fn spurious() {
     // No tick may be pending.
     CNTV_CTL_EL0.set(0);
     let counters = &this_cpu().counters;
-    let mut regs = PtRegs::ZERO;
-    irq::handle(&mut regs);
+    irq::handle();
     check("spurious", counters.spurious.load(Relaxed), 1);
     check("unexpected", counters.unexpected.load(Relaxed), 0);
 }

@@ -21,6 +21,23 @@ ktest_recurse:
     mov     x29, sp
     bl      1b
 
+// ktest_load_at(address, sp): loads from the address, on the stack at sp.
+    .global ktest_load_at
+ktest_load_at:
+    mov     sp, x1
+    mov     x29, xzr
+    .global ktest_load_at_pc
+ktest_load_at_pc:
+    ldr     x0, [x0]
+
+// ktest_unmask_at(_, sp): lets interrupts in, on the stack at sp.
+    .global ktest_unmask_at
+ktest_unmask_at:
+    mov     sp, x1
+    mov     x29, xzr
+    msr     daifclr, #0xf
+1:  b       1b
+
 // ktest_wild(pattern, sp): an undefined instruction with SP = sp, x0..x30 being the pattern.
     .global ktest_wild
 ktest_wild:

@@ -1,16 +1,24 @@
 //! Stacks that have no room for a frame.
 
+use super::el1::UNMAPPED;
 use super::irq::in_interrupt;
 use super::{SEED, Test, local_sp, seeded};
 use crate::mm::STACKS_BASE;
 use crate::mm::stacks::{MAX_STACKS, THREAD_SIZE};
 use crate::percpu::this_cpu;
+use crate::{irq, sched};
 use core::sync::atomic::Ordering::Relaxed;
+use trap::frame::S_FRAME_SIZE;
 
 pub(super) const TESTS: &[Test] = &[
     ("overflow", || recurse(local_sp())),
     ("overflow.irq", || in_interrupt(|| recurse(local_sp()))),
     ("overflow.overflow", || recurse(this_cpu().overflow_stack.load(Relaxed) - 256)),
+    ("overflow.interrupt", interrupt_without_room),
+    ("stack.low", || {
+        // SAFETY: a fault with little room on the stack: reported, and nothing comes after.
+        unsafe { ktest_load_at(UNMAPPED, sched::current().stack.range().start + 1600) }
+    }),
     ("wild.set", || wild(THREAD_SIZE)),
     ("wild.clear", || wild(0)),
 ];
@@ -18,6 +26,17 @@ pub(super) const TESTS: &[Test] = &[
 unsafe extern "C" {
     fn ktest_recurse(pattern: *const u64, sp: usize) -> !;
     fn ktest_wild(pattern: *const u64, sp: usize) -> !;
+    fn ktest_load_at(address: usize, sp: usize) -> !;
+    fn ktest_unmask_at(_: usize, sp: usize) -> !;
+}
+
+/// An interrupt comes where the stack has room for no frame.
+fn interrupt_without_room() {
+    const SGI: u32 = 6;
+    irq::register(SGI, || ());
+    irq::controller().lock().send_sgi_to_self(SGI);
+    // SAFETY: never comes back.
+    unsafe { ktest_unmask_at(0, sched::current().stack.range().start + S_FRAME_SIZE - 16) }
 }
 
 fn recurse(sp: usize) {

@@ -1,8 +1,8 @@
 //! The kernel heap: `linked_list_allocator` behind a lock that masks IRQs, so that a handler may free what it must.
 //!
-//! EL0 cannot exhaust it: what grows with what a program asks is allocated by [`grow`], which can fail and always leaves
-//! [`RESERVE_BYTES`]; and calls that allocate a few small blocks ask [`reserve`] first, which refuses while there is less than
-//! twice that. Another allocation that fails is a broken invariant.
+//! EL0 can neither exhaust nor fragment it: what grows with what a program asks is allocated by [`grow`], which can fail; and
+//! calls that allocate a few small blocks ask [`reserve`] first. Small blocks that find no hole that is large enough come out of a
+//! piece of their own, and once half of that is gone `reserve` refuses. Another allocation that fails is a broken invariant.
 
 use super::{OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
 use crate::sync::{IrqLock, IrqMask};
@@ -17,21 +17,27 @@ const SHARE: usize = 32;
 /// Enough for the small blocks of one call of every task at once, 2 KiB each.
 const RESERVE_BYTES: usize = 256 << 10;
 
-struct LockedHeap(IrqLock<Heap>);
+/// What is allocated from, and [`RESERVE_BYTES`] in one piece for small blocks that find no room in its holes.
+struct LockedHeap(IrqLock<[Heap; 2]>);
 
 #[global_allocator]
-static HEAP: LockedHeap = LockedHeap(IrqLock::new(Heap::empty()));
+static HEAP: LockedHeap = LockedHeap(IrqLock::new([Heap::empty(), Heap::empty()]));
 
 // SAFETY: linked_list_allocator hands out disjoint blocks that fit their layout; the lock makes each call whole.
 unsafe impl GlobalAlloc for LockedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.lock().allocate_first_fit(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+        let mut heaps = self.0.lock();
+        let block = heaps.iter_mut().find_map(|heap| heap.allocate_first_fit(layout).ok());
+        block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let block = NonNull::new(block).expect("an allocation is never null");
-        // SAFETY: the caller gives back what `alloc` returned, with its layout.
-        unsafe { self.0.lock().deallocate(block, layout) }
+        let mut heaps = self.0.lock();
+        let [main, reserve] = &mut *heaps;
+        let heap = if block.as_ptr() < reserve.bottom() { main } else { reserve };
+        // SAFETY: the caller gives back what `alloc` returned, with its layout; the reserve lies behind all the rest.
+        unsafe { heap.deallocate(block, layout) }
     }
 }
 
@@ -41,7 +47,7 @@ pub fn grow<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), OutOfMemory> {
     let _mask = IrqMask::new();
     // A vector that grows may double, in a new place.
     let bytes = vec.len().saturating_add(additional).saturating_mul(2 * size_of::<T>());
-    if HEAP.0.lock().free() < bytes.saturating_add(RESERVE_BYTES) {
+    if HEAP.0.lock()[0].free() < bytes.saturating_add(RESERVE_BYTES) {
         return Err(OutOfMemory);
     }
     vec.try_reserve(additional).map_err(|_| OutOfMemory)
@@ -52,10 +58,16 @@ pub fn init() {
     let pages = frames::free() / SHARE;
     let memory = frames::take_contiguous(pages).expect("the machine has RAM in one piece for the heap");
     // SAFETY: the frames are ours for good and in the linear map.
-    unsafe { HEAP.0.lock().init(phys_to_virt(memory), pages * PAGE_SIZE) };
+    unsafe {
+        let mut heaps = HEAP.0.lock();
+        let size = pages * PAGE_SIZE - RESERVE_BYTES;
+        heaps[0].init(phys_to_virt(memory), size);
+        heaps[1].init(phys_to_virt(memory + size as u64), RESERVE_BYTES);
+    }
 }
 
 /// Fails when the heap is too full for EL0 to start another operation that allocates.
 pub fn reserve() -> Result<(), OutOfMemory> {
-    if HEAP.0.lock().free() < 2 * RESERVE_BYTES { Err(OutOfMemory) } else { Ok(()) }
+    let heaps = HEAP.0.lock();
+    if heaps[0].free() < RESERVE_BYTES || heaps[1].free() < RESERVE_BYTES / 2 { Err(OutOfMemory) } else { Ok(()) }
 }

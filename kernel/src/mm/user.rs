@@ -77,6 +77,8 @@ impl From<OutOfMemory> for Fault {
 }
 
 impl Rights {
+    /// None.
+    const NONE: Rights = Rights { read: false, write: false, execute: false };
     /// Loads and stores.
     pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
 
@@ -211,9 +213,10 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// An empty address space.
+    /// An empty address space. Its tables are not made of the first program's frames.
     pub fn new() -> Result<Self, OutOfMemory> {
         super::heap::reserve()?;
+        check_reserve()?;
         let asid = Asid::new()?;
         let tables = UserTables { spare: RefCell::new(heapless::Vec::new()) };
         tables.refill()?;
@@ -259,7 +262,7 @@ impl AddressSpace {
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
         while let Some(page) = self.pages.range(range.clone()).next().map(|(&page, _)| page) {
-            set_descriptor(&mut self.mapping, page, None)?;
+            set_descriptor(&mut self.mapping, page, None);
             // No table and, that saw to it, no TLB has the frame any more.
             self.pages.remove(&page);
         }
@@ -284,7 +287,7 @@ impl AddressSpace {
             if rights.execute {
                 sync_instructions(frame);
             }
-            set_descriptor(&mut self.mapping, page, Some((frame, rights)))?;
+            set_descriptor(&mut self.mapping, page, Some((frame, rights)));
         }
         Ok(true)
     }
@@ -405,10 +408,10 @@ impl AddressSpace {
                 self.may_take_frame()?;
                 let copy = frames::alloc_copy(frame)?;
                 // No entry of another frame while a TLB may hold this one (Arm ARM D8, "break-before-make").
-                set_descriptor(&mut self.mapping, page, None)?;
+                set_descriptor(&mut self.mapping, page, Some((frame, Rights::NONE)));
                 self.insert(page, copy, area.rights)?;
             }
-            Some(frame) => set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?,
+            Some(frame) => set_descriptor(&mut self.mapping, page, Some((frame, area.rights))),
             None => {
                 self.may_take_frame()?;
                 self.insert(page, frames::alloc_zeroed()?, area.rights)?;
@@ -417,9 +420,9 @@ impl AddressSpace {
         Ok(area.rights)
     }
 
-    /// The machine's last frames are the first program's: the machine ends with it.
+    /// Whether there is a frame for this program.
     fn may_take_frame(&self) -> Result<(), OutOfMemory> {
-        if self.first_program || frames::free() >= FIRST_PROGRAM_FRAMES { Ok(()) } else { Err(OutOfMemory) }
+        if self.first_program { Ok(()) } else { check_reserve() }
     }
 
     /// Copies `bytes` to `address` whatever the rights are there; before anybody shares the frames.
@@ -460,16 +463,18 @@ impl AddressSpace {
         copy.image = self.image.clone();
         copy.heap = self.heap.clone();
         copy.stack = self.stack.clone();
-        copy.areas = self.areas.clone();
+        super::heap::grow(&mut copy.areas, self.areas.len())?;
+        copy.areas.extend_from_slice(&self.areas);
         for (&page, frame) in &self.pages {
             let area = self.area(page).expect("a page lies in an area");
+            check_reserve()?;
             copy.insert(page, frame.share(), area.rights)?;
         }
         for (&page, frame) in &self.pages {
             let area = self.areas.iter().find(|area| area.start <= page && page < area.end);
             let area = area.expect("a page lies in an area");
             if area.rights.write {
-                set_descriptor(&mut self.mapping, page, Some((frame, area.rights)))?;
+                set_descriptor(&mut self.mapping, page, Some((frame, area.rights)));
             }
         }
         Ok(copy)
@@ -511,35 +516,37 @@ impl AddressSpace {
     /// Puts a frame behind a page, in place of the one that was there, which no entry has any more.
     fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
         super::heap::reserve()?;
+        self.mapping.translation().refill()?;
         // What is shared is in order already: it was for the one it is shared with.
         if rights.execute && !frame.is_shared() {
             sync_instructions(&frame);
         }
-        set_descriptor(&mut self.mapping, page, Some((&frame, rights)))?;
+        set_descriptor(&mut self.mapping, page, Some((&frame, rights)));
         self.pages.insert(page, frame);
         Ok(())
     }
 }
 
-/// Sets a page's descriptor; without a frame or any right it is invalid, and nobody may write to a shared frame.
-fn set_descriptor(
-    mapping: &mut Mapping<UserTables, El1And0>,
-    page: usize,
-    content: Option<(&Frame, Rights)>,
-) -> Result<(), OutOfMemory> {
-    mapping.translation().refill()?;
+/// Sets a page's descriptor, for which there are tables; without a frame or any right it is invalid, and nobody may write to a
+/// shared frame. While there is a frame it is not 0: tables of zeroes are given back, and a change of rights needs its own.
+fn set_descriptor(mapping: &mut Mapping<UserTables, El1And0>, page: usize, content: Option<(&Frame, Rights)>) {
     let region = MemoryRegion::new(page, page + PAGE_SIZE);
     let (physical, attributes) = match content {
         Some((frame, rights)) if rights.allow(Access::Read) => {
             let rights = Rights { write: rights.write && !frame.is_shared(), ..rights };
             (frame.address() as usize, rights.attributes())
         }
-        _ => (0, Attributes::empty()),
+        Some(_) => (0, Attributes::SWFLAG_0),
+        None => (0, Attributes::empty()),
     };
     let set =
         |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
     mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
-    Ok(())
+}
+
+/// The machine's last frames are for the first program, as the machine ends with it: fails when only those are left.
+fn check_reserve() -> Result<(), OutOfMemory> {
+    if frames::free() >= FIRST_PROGRAM_FRAMES { Ok(()) } else { Err(OutOfMemory) }
 }
 
 fn intersect(a: &Range<usize>, b: &Range<usize>) -> bool {

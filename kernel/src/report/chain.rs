@@ -8,7 +8,7 @@ use core::mem::offset_of;
 use core::ptr::with_exposed_provenance;
 use heapless::Vec;
 use trap::esr::Ec;
-use trap::frame::{NO_SYSCALL, PtRegs};
+use trap::frame::PtRegs;
 use trap::record::{Hex, Reached, Report};
 use trap::slot::Slot;
 
@@ -68,17 +68,23 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
     }
 }
 
+/// Records of a program that are read: it can have as many as it has memory.
+const PROGRAM_RECORDS: usize = 1024;
+
 /// The functions of the program that called the one with frame record `record`.
 fn walk_program(report: &mut Report, mut record: u64, space: Option<&AddressSpace>) {
     let Some(space) = space else { return };
     let peek = |address: u64| space.peek(address as usize);
-    while record.is_multiple_of(8)
+    let mut left = PROGRAM_RECORDS;
+    while left > 0
+        && record.is_multiple_of(8)
         && let (Some(next), Some(address)) = (peek(record), record.checked_add(8).and_then(peek))
         && address != 0
         && report.push_step(address.wrapping_sub(4), Reached::Call)
         && next > record
     {
         record = next;
+        left -= 1;
     }
 }
 
@@ -93,7 +99,8 @@ fn slot_of(address: u64) -> Option<Slot> {
 /// The syndrome that a frame was made for; interrupts have none.
 fn syndrome(slot: Slot, frame: &PtRegs) -> Option<Hex> {
     match slot {
-        Slot::El0Sync if frame.syscallno != NO_SYSCALL => Some(Hex(u64::from(Ec::SVC64.number()) << 26 | 1 << 25)),
+        // A system call leaves it 0, which no exception writes.
+        Slot::El0Sync if frame.esr == 0 => Some(Hex(u64::from(Ec::SVC64.number()) << 26 | 1 << 25)),
         Slot::El0Sync | Slot::El1hSync | Slot::El0Error | Slot::El1hError => Some(Hex(frame.esr)),
         _ => None,
     }

@@ -18,6 +18,7 @@ use crate::process::INIT;
 use crate::sched::{self, task::Task};
 use crate::{kprint, kprintln};
 use core::arch::asm;
+use core::ffi::c_void;
 use core::fmt::{self, Write};
 use core::ops::Range;
 use core::panic::PanicInfo;
@@ -92,7 +93,10 @@ pub fn stop(cause: fmt::Arguments<'_>, regs: &PtRegs, taken: Taken) -> ! {
 
 /// Reports that there was no room for a frame on the interrupted stack, and stops the machine.
 pub fn overflow(regs: &PtRegs, taken: Taken) -> ! {
-    let sentence = taken.esr.sentence(Some(taken.far));
+    let sentence: &dyn fmt::Display = match taken.slot.has_syndrome() {
+        true => &taken.esr.sentence(Some(taken.far)),
+        false => &taken.slot,
+    };
     let needed = S_FRAME_SIZE;
     let stop = |cause| end(Event { kind: Kind::Panic, cause, regs, taken: Some(taken), signal: None, needed });
     let stacks = stacks_of(sched::reported_task());
@@ -165,7 +169,7 @@ fn write(event: Event<'_>) {
     preempt.inspect(|preempt| preempt.disable());
     match REPORT.try_lock() {
         Some(mut report) => {
-            gather(&mut report, event);
+            gather(&mut report, &event);
             match log_enabled!(Level::Warn) {
                 true if in_full || report.task == INIT => kprint!("{}", *report),
                 true => kprint!("{}", report.brief()),
@@ -178,10 +182,24 @@ fn write(event: Event<'_>) {
     preempt.inspect(|preempt| preempt.enable());
 }
 
-/// Writes a report, and ends the machine.
+/// Writes a report, and ends the machine. On the overflow stack, as the one in use may be nearly full.
 fn end(event: Event<'_>) -> ! {
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.
     unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
+    let event = addr_of!(event);
+    let top = this_cpu().overflow_stack.load(Relaxed);
+    if (top - THREAD_SIZE..top).contains(&event.addr()) {
+        end_here(event.cast());
+    } else {
+        // SAFETY: nobody uses the overflow stack, and nobody comes back from it to this one.
+        unsafe { irq::call_on_irq_stack(event.cast(), top, end_here) };
+    }
+    unreachable!("the machine has ended")
+}
+
+extern "C" fn end_here(event: *const c_void) {
+    // SAFETY: `end` passes its event, which it never lets go of.
+    let event = unsafe { &*event.cast::<Event<'_>>() };
     let earlier = FATAL.fetch_add(1, Relaxed);
     if earlier < 2 {
         // SAFETY: whoever holds them was interrupted by what is reported and will not run again.
@@ -194,12 +212,13 @@ fn end(event: Event<'_>) -> ! {
             gather(&mut report, event);
             kprint!("\n{}", *report);
         } else {
-            // What was to be told of the first has failed.
+            // What was to be told of the first has failed, but for its cause.
+            kprintln!("\nkernel panic: {}", report.cause);
             *report = Report::EMPTY;
             set_cause(&mut report, format_args!("while reporting another: {}", event.cause));
             report.pc = Hex(event.regs.pc);
             set_taken(&mut report, event.taken);
-            kprintln!("\nkernel panic {}; PC [<{:016x}>]", report.cause, report.pc.0);
+            kprintln!("{}; PC [<{:016x}>]", report.cause, report.pc.0);
         }
         console::record(&*report);
     }
@@ -219,8 +238,8 @@ fn set_taken(report: &mut Report, taken: Option<Taken>) {
     }
 }
 
-fn gather(report: &mut Report, event: Event<'_>) {
-    let Event { kind, cause, regs, taken, signal, needed } = event;
+fn gather(report: &mut Report, event: &Event<'_>) {
+    let &Event { kind, cause, regs, taken, signal, needed } = event;
     *report = Report::EMPTY;
     // First, so that there is something to tell should the rest fail.
     set_cause(report, cause);

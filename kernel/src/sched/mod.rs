@@ -7,7 +7,8 @@ pub mod sleep;
 pub mod task;
 
 use crate::mm::OutOfMemory;
-use crate::percpu::{self, MAX_CPUS, count, this_cpu};
+use crate::mm::stacks::MAX_STACKS;
+use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
 use crate::uaccess;
 use crate::{bug_on, warn_on};
@@ -15,6 +16,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
+use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 use task::{CONTEXT_FP, CONTEXT_PC, CONTEXT_REGS, Context, FpState, Id, State, Task};
 
@@ -23,6 +25,7 @@ global_asm!(
     CONTEXT_REGS = const CONTEXT_REGS,
     CONTEXT_FP = const CONTEXT_FP,
     CONTEXT_PC = const CONTEXT_PC,
+    CPU_CURRENT = const offset_of!(PerCpu, current),
 );
 
 unsafe extern "C" {
@@ -73,7 +76,8 @@ pub fn init(idle: Arc<Task>) {
     let _mask = IrqMask::new();
     set_current(&idle);
     let mut queue = run_queue().lock();
-    queue.ready.reserve(MAX_TASKS);
+    // Each has a stack; those just being made are not counted as tasks yet.
+    queue.ready.reserve(MAX_STACKS);
     queue.running = Some(idle.clone());
     queue.idle = Some(idle);
 }
@@ -271,7 +275,6 @@ unsafe fn switch(prev: &Task, next: &Task) {
         prev.tls.store(tls, Relaxed);
         asm!("msr tpidr_el0, {}", in(reg) next.tls.load(Relaxed), options(nomem, nostack, preserves_flags));
         uaccess::set_user_table(next.ttbr0.load(Relaxed));
-        this_cpu().current.store(core::ptr::from_ref(next).addr(), Relaxed);
         cpu_switch_to(prev.context.get(), next.context.get(), core::ptr::from_ref(next).cast());
     }
 }

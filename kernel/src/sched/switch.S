@@ -1,8 +1,8 @@
 // cpu_switch_to: from one task's kernel stack to another's.
 //
 // x0 = &prev.context, x1 = &next.context, x2 = next (*const Task). IRQs are masked. A call for the compiler: only what a
-// callee must preserve is saved. SP and `current` (SP_EL0) change together, with DAIF.I set, so no handler sees one
-// without the other. Returns to where `next` was switched out, or, the first time, to the pc its creator gave it.
+// callee must preserve is saved. SP and `current` (SP_EL0, and the per-CPU copy of it) change together, with DAIF fully
+// masked, so no handler and no report sees one without the other. Returns to where `next` was switched out, or, the first time, to the pc its creator gave it.
 
     .section .text.cpu_switch_to, "ax"
     .global cpu_switch_to
@@ -22,8 +22,13 @@ cpu_switch_to:
     ldp     x27, x28, [x1, #{CONTEXT_REGS} + 16 * 4]
     ldp     x29, x9,  [x1, #{CONTEXT_FP}]
     ldr     x30, [x1, #{CONTEXT_PC}]
+    mrs     x10, tpidr_el1
+    mrs     x11, daif
+    msr     daifset, #0xf
     mov     sp, x9
     msr     sp_el0, x2
+    str     x2, [x10, #{CPU_CURRENT}]
+    msr     daif, x11
     ret
 
 // x0 = *mut FpState. The kernel itself is built without FP registers, so these are always the user's.

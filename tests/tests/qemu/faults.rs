@@ -190,6 +190,8 @@ const OTHERS: &[(&str, Test)] = &[
     ("panic.nested", nested),
     ("report.fault", report_faults),
     ("report.console", report_cannot_be_written),
+    ("stack.low", stack_low),
+    ("overflow.interrupt", interrupt_without_room),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -562,6 +564,27 @@ fn report_faults() -> Result<()> {
         same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1))?;
         same("fault address, page", panic.fault_address().map(|far| far >> 12), Some(0xf_ffff_ff00_0000))?;
         ensure!(names.holds(panic.pc.0, "gather"), "PC is in {:?}", names.at(panic.pc.0));
+        Ok(())
+    })
+}
+
+/// A fault where the stack has little room left is reported in full: the report is written on another stack.
+fn stack_low() -> Result<()> {
+    on(machine("stack.low", 0), |ran, names| {
+        let panic = ran.panic()?;
+        let at = Instruction("ktest_load_at", 0xf940_0000);
+        exception(panic, names, at, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1), Some(Place::KernelUnmapped))?;
+        in_use(panic, StackKind::Task)
+    })
+}
+
+/// An interrupt that finds no room for a frame has no syndrome, whatever the last exception left.
+fn interrupt_without_room() -> Result<()> {
+    on(machine("overflow.interrupt", 0), |ran, names| {
+        let panic = ran.panic()?;
+        same("(slot, syndrome)", (panic.slot, panic.syndrome()), (Some(Slot::El1hIrq), None))?;
+        same("overrun", panic.stacks.iter().find(|stack| stack.in_use).map(|stack| stack.overrun), Some(16))?;
+        ensure!(names.holds(panic.pc.0, "ktest_unmask_at"), "PC is in {:?}", names.at(panic.pc.0));
         Ok(())
     })
 }

@@ -5,8 +5,9 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use libtest_mimic::Trial;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 use xtask::machine::{Config, Program};
 use xtask::setup::{C_COMPILER, has_c};
@@ -17,18 +18,16 @@ const MACHINES: usize = 10;
 pub fn trials() -> Vec<Trial> {
     let random = ["cortex-a53", "cortex-a72", "max"];
     let random = random.map(|cpu| trial(format!("strangers::random.{cpu}"), move || random_programs(cpu)));
-    let c = has_c().then(|| trial("strangers::static.c", static_c));
-    random.into_iter().chain(c).collect()
+    let exhaust = ["unmapping", "first", "holes", "chain"];
+    let exhaust = exhaust.map(|mode| trial(format!("strangers::exhaust.{mode}"), move || exhausting(mode)));
+    let c = [trial("strangers::static.c", static_c)].into_iter().chain(exhaust);
+    random.into_iter().chain(c.filter(|_| has_c())).collect()
 }
 
 /// A static program as glibc starts it prints through stdio, uses its heap, forks, and ends with its own exit code.
 fn static_c() -> Result<()> {
     let folder = TempDir::new()?;
-    let program = folder.path().join("static");
-    let mut compile = Command::new(C_COMPILER);
-    compile.args(["-static", "-no-pie", "-O2", "-Wall", "-o"]).arg(&program);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/qemu/static.c");
-    ensure!(compile.arg(source).status()?.success(), "{C_COMPILER} failed");
+    let program = compile(&folder, "static", &[])?;
     let args = vec!["one".into(), "two".into()];
     let config = Config { program: Program::Host(program), args, log: Some("off".into()), ..demo() };
     run(&config, |ran| {
@@ -36,6 +35,33 @@ fn static_c() -> Result<()> {
         let written = "x".repeat((1..=24).sum());
         same("console", ran.outcome.console.replace('\r', ""), format!("3 two 0.667\n1048576\n5\n{written}"))
     })
+}
+
+/// Builds `tests/qemu/NAME.c` in `folder`.
+fn compile(folder: &TempDir, name: &str, options: &[&str]) -> Result<PathBuf> {
+    let program = folder.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/qemu/{name}.c"));
+    let mut compiler = Command::new(C_COMPILER);
+    compiler.args(["-static", "-no-pie", "-O2", "-Wall"]).args(options).arg("-o").arg(&program).arg(source);
+    ensure!(compiler.status()?.success(), "{C_COMPILER} failed");
+    Ok(program)
+}
+
+/// Invariant 15: a program that uses up what the kernel has neither stops it nor sees what is not its own. Time is that of the
+/// guest's instructions, so sleeping costs nothing, and how long others waited is the same on every host.
+fn exhausting(mode: &str) -> Result<()> {
+    let folder = TempDir::new()?;
+    let program = compile(&folder, "exhaust", &["-nostdlib", "-ffreestanding", "-fno-stack-protector"])?;
+    let config = Config {
+        program: Program::Host(program),
+        args: vec![mode.into()],
+        mem: 64,
+        icount: Some(0),
+        log: Some("off".into()),
+        timeout: Some(Duration::from_secs(60)),
+        ..demo()
+    };
+    run(&config, |ran| ran.ended(0))
 }
 
 /// Invariant 15: programs of random instructions, with random registers, end as they may; the kernel neither panics nor
