@@ -1,6 +1,5 @@
 //! What can go wrong in the kernel itself, one cause a test.
 
-use super::irq::in_interrupt;
 use super::program::{DATA, HOLE, descriptor, in_task};
 use super::{Test, slot};
 use crate::mm::{LINEAR_BASE, kernel_map};
@@ -15,7 +14,6 @@ pub(super) const UNMAPPED: usize = 0xffff_fff0_0000_0000;
 pub(super) const TESTS: &[Test] = &[
     ("data.unmapped", || fault(ktest_load, UNMAPPED)),
     ("data.unmapped.write", || fault(ktest_store, UNMAPPED)),
-    ("data.irq", || in_interrupt(|| fault(ktest_load, UNMAPPED))),
     ("data.guard", || fault(ktest_load, sched::current().stack.range().start - 8)),
     ("data.null", || fault(ktest_load, 8)),
     ("data.noncanonical", || fault(ktest_load, 0x0123_4567_89ab_cde8)),

@@ -13,8 +13,13 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trap::frame::PtRegs;
 use trap::slot::Slot;
 
-pub(super) const TESTS: &[Test] =
-    &[("irq.not_ended", not_ended), ("irq.spurious", spurious), ("irq.unexpected", unexpected), ("preempt", preempt)];
+pub(super) const TESTS: &[Test] = &[
+    ("data.irq", || in_interrupt(|| fault(ktest_load, UNMAPPED))),
+    ("irq.not_ended", not_ended),
+    ("irq.spurious", spurious),
+    ("irq.unexpected", unexpected),
+    ("preempt", preempt),
+];
 
 /// Raises software-generated interrupt `sgi`, and lets it in.
 pub(super) fn raise(sgi: u32) {
