@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -112,7 +113,8 @@ The faults are listed in tests/mutants.toml. Ends with the line `N passed, M fai
 
 Examples:
   cargo xtask mutants
-  cargo xtask mutants barrier")]
+  cargo xtask mutants barrier
+  cargo xtask mutants --every 5        a fifth of them, always the same")]
     Mutants(MutantsArgs),
     /// Check format, clippy (host and target, no warnings) and documentation
     #[command(after_help = "\
@@ -134,6 +136,9 @@ struct TestArgs {
 struct MutantsArgs {
     /// Only mutants whose name holds this
     filter: Option<String>,
+    /// Of these only every Nth, the first included
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    every: NonZeroUsize,
 }
 
 #[derive(Args)]
@@ -332,7 +337,7 @@ fn run(verb: Verb) -> Result<u8> {
         }
         Verb::Mutants(args) => {
             setup::ensure(&root, &Need::tests())?;
-            mutants::mutants(&root, args.filter.as_deref())
+            mutants::mutants(&root, args.filter.as_deref(), args.every.into())
         }
         Verb::Check => {
             setup::ensure(&root, &[Need::Target, Need::Clippy])?;
