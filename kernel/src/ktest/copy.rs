@@ -5,7 +5,7 @@ use super::el1::{UNMAPPED, fault, ktest_load};
 use super::irq::interrupted;
 use super::program::{CODE, DATA, DATA_SIZE, detach, entry, go, in_task, space, spawn, spawn_kernel_task};
 use super::{Test, check, verdict};
-use crate::mm::user::AddressSpace;
+use crate::mm::user::{AddressSpace, Rights};
 use crate::mm::{PAGE_SIZE, USER_END, frames, kernel_map};
 use crate::percpu::this_cpu;
 use crate::uaccess::{self, Fault, StringError, copy_from_user, copy_to_user, get_user, put_user};
@@ -27,6 +27,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     ("copy.cow", || in_task(copy_on_write)),
     ("memory.zero", || in_task(fresh_memory)),
+    ("memory.none", none_left),
     ("window.sweep", || in_task(sweep)),
     ("window.preempted", || {
         for work in [preempted::<0x11>, preempted::<0x22>] {
@@ -56,6 +57,25 @@ pub(super) const TESTS: &[Test] = &[
         in_task(|| copy_for_long(5000));
     }),
 ];
+
+/// To take memory away, or rights, needs none.
+fn none_left() {
+    // Two tables of its own: what was set aside for the next is used up.
+    const FAR: usize = 0x10_0000_0000;
+    let mut space = space();
+    space.map(FAR..FAR + PAGE_SIZE, Rights::READ_WRITE).expect("memory for a test");
+    space.write(FAR, &[1]).expect("the page is mapped");
+    while let Ok(frame) = frames::alloc() {
+        core::mem::forget(frame);
+    }
+    check(
+        "made read-only",
+        (space.protect(FAR..FAR + PAGE_SIZE, Rights { write: false, ..Rights::READ_WRITE }) == Ok(true)).into(),
+        1,
+    );
+    check("unmapped", space.unmap(FAR..FAR + PAGE_SIZE).is_ok().into(), 1);
+    check("frames free", frames::free() as u64, 1);
+}
 
 unsafe extern "C" {
     fn ktest_peek_first(address: usize) -> u64;

@@ -200,7 +200,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(of_programs());
     trials.extend(serrors());
     trials.extend(CPUS.into_iter().flat_map(|(cpu, status)| windows(cpu, status)));
-    let well = ["extable", "copy.strings", "copy.refused", "memory.zero"];
+    let well = ["extable", "copy.strings", "copy.refused", "memory.zero", "memory.none"];
     trials.extend(well.map(|name| fault(name, move || ktest::run_as(name, Ends::Well))));
     trials
 }
