@@ -45,6 +45,7 @@ pub fn find(pc: usize) -> Option<Bug> {
 
 /// The BRK and its entry in the table.
 #[macro_export]
+#[collapse_debuginfo(yes)]
 macro_rules! brk {
     ($goes_on:literal, $($option:ident),*) => {
         // SAFETY: an exception that changes no register and no memory of the code here.
@@ -68,6 +69,7 @@ macro_rules! brk {
 
 /// Ends the kernel with a report if `$broken`: an invariant does not hold.
 #[macro_export]
+#[collapse_debuginfo(yes)]
 macro_rules! bug_on {
     ($broken:expr) => {
         if $broken {
@@ -78,6 +80,7 @@ macro_rules! bug_on {
 
 /// Reports that `$odd` is so, and goes on.
 #[macro_export]
+#[collapse_debuginfo(yes)]
 macro_rules! warn_on {
     ($odd:expr) => {
         if $odd {

@@ -10,7 +10,7 @@
 //! | `[<insn:d65f03c0>]` | an instruction of A64 |
 
 use crate::esr::Esr;
-use crate::place::{Code, Count, Printable};
+use crate::place::{Code, Count, Place, Printable};
 use crate::pstate::{Mode, Pstate};
 use crate::record::{CHAIN_DEPTH, Hex, Kind, Reached, Report, Stack, Step};
 use crate::signal::{code_name, signal_name};
@@ -187,7 +187,16 @@ fn registers(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     report.pointers.iter().try_for_each(|pointer| {
         let value = report.register(pointer.register);
-        writeln!(f, "{:>5} -> {}", Register(pointer.register), pointer.place.words(value, &report.name))
+        let name = Register(pointer.register);
+        match pointer.place {
+            // The call is what it is about: behind it may be another function.
+            Place::KernelText | Place::User { execute: true, .. }
+                if pointer.register == 30 && value.is_multiple_of(4) =>
+            {
+                writeln!(f, "{name:>5} -> behind {}", report.code(value.wrapping_sub(4)))
+            }
+            place => writeln!(f, "{name:>5} -> {}", place.words(value, &report.name)),
+        }
     })
 }
 

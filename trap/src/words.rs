@@ -2,6 +2,7 @@
 
 use crate::esr::Esr;
 use crate::exception::{Abort, CoprocessorAccess, CoprocessorPairAccess, Exception, FloatFlags, SystemAccess};
+use crate::fault::Severity;
 use crate::fields as part;
 use core::fmt;
 
@@ -86,7 +87,7 @@ fn particulars(esr: Esr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Exception::Float { flags, .. } => float(flags, f),
         Exception::GuardedControlStack(_) => write!(f, ": {}", part::EX_TYPE.words(esr)),
         Exception::SError(_) if part::IDS.is_set(esr) => {
-            write!(f, ": implementation-defined syndrome {:#x}", esr.iss())
+            write!(f, ": implementation-defined syndrome {:#x}", esr.iss() & 0xff_ffff)
         }
         Exception::SError(_) if part::AET.get(esr).is_some() => write!(f, ": {}", part::AET.words(esr)),
         Exception::SError(_) => write!(f, ": {}", part::SERROR_DFSC.words(esr)),
@@ -113,7 +114,8 @@ fn particulars(esr: Esr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// The cause of an abort.
 fn fault(esr: Esr, abort: Abort, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, ": {}", abort.status)?;
-    if abort.severity.is_some() {
+    // Without FEAT_RAS the field is 0, which with it means UER: then nothing is said.
+    if abort.severity.is_some_and(|severity| severity != Severity::Recoverable) {
         write!(f, ", {}", part::SET.words(esr))?;
     }
     f.write_str(if abort.stage1_walk { ", in stage 2 of a stage 1 walk" } else { "" })
@@ -177,7 +179,7 @@ mod tests {
         assert_eq!(with_far(0x8200_0007, 8), "instruction abort from EL0: translation fault, level 3, at 0x8");
         assert_eq!(
             with_far(class(0x25, 0x410), 0x1234),
-            "data abort from EL1: external abort, recoverable state (UER), while reading",
+            "data abort from EL1: external abort, while reading",
             "FnV is set"
         );
         assert_eq!(
@@ -243,7 +245,7 @@ mod tests {
             (6 << 10 | 0x11, "corrected (CE)"),
             (7 << 10 | 0x11, "reserved"),
             (0, "uncategorised error"),
-            (1 << 24 | 5, "implementation-defined syndrome 0x1000005"),
+            (1 << 24 | 5, "implementation-defined syndrome 0x5"),
         ] {
             assert_eq!(words(class(0x2f, iss)), std::format!("SError (asynchronous external abort): {rest}"));
         }

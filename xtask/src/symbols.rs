@@ -65,11 +65,11 @@ impl Symbols {
     pub fn describe(&self, address: u64) -> String {
         let mut text = format!("{address:016x}");
         let address = address.wrapping_sub(self.bias);
-        if let Some(symbol) = self.loader.find_symbol_info(address) {
-            // `#` leaves out the hash.
-            let name = rustc_demangle::demangle(symbol.name());
-            let _ = write!(text, " {name:#}+{:#x}", address - symbol.address());
-        }
+        // What the linker left out is at address 0 for the line table, but has no symbol.
+        let Some(symbol) = self.loader.find_symbol_info(address) else { return text };
+        // `#` leaves out the hash.
+        let name = rustc_demangle::demangle(symbol.name());
+        let _ = write!(text, " {name:#}+{:#x}", address - symbol.address());
         if let Some((file, line)) = self.line_of(address) {
             let _ = match line {
                 Some(line) => write!(text, " ({file}:{line})"),
@@ -90,9 +90,10 @@ impl Symbols {
             if let Some(ours) = file.strip_prefix(&self.root) {
                 return Some((ours.into(), line));
             }
-            // The standard library's own: `core/src/ptr/mod.rs`.
+            // The standard library's own, `core/src/ptr/mod.rs`, and another crate's, `spin-0.12.3/src/mutex.rs`.
             let library = file.strip_prefix("/rustc/").and_then(|file| file.split_once("/library/"));
-            innermost.get_or_insert((library.map_or(file, |(_, file)| file).into(), line));
+            let package = file.split_once("/registry/src/").and_then(|(_, file)| file.split_once('/'));
+            innermost.get_or_insert((library.or(package).map_or(file, |(_, file)| file).into(), line));
         }
         innermost
     }

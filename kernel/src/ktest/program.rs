@@ -57,6 +57,13 @@ pub(super) const TESTS: &[Test] = &[
         detach(&spawn(space(), &regs));
         go();
     }),
+    ("copy.stuck.call", || {
+        let mut regs = entry(&raw const ktest_user_call);
+        regs.regs[..2].copy_from_slice(&[(DATA + PAGE_SIZE) as u64, 8]);
+        regs.regs[8] = __NR_getrandom.into();
+        detach(&spawn(space(), &regs));
+        go();
+    }),
     ("el0.oom", || {
         let mut regs = entry(&raw const ktest_user_fill);
         regs.regs[..2].copy_from_slice(&[LARGE as u64, (LARGE + LARGE_SIZE) as u64]);

@@ -1,11 +1,13 @@
 //! The way that led to a report: frame records, from the inside out, through every exception down to the program.
 
+use super::place::is_kernel_text;
 use super::stacks_of;
+use crate::mm::PAGE_SIZE;
 use crate::mm::user::AddressSpace;
 use crate::sched::task::Task;
 use crate::uaccess::peek;
 use core::mem::offset_of;
-use core::ptr::with_exposed_provenance;
+use core::ptr::{addr_of, with_exposed_provenance};
 use heapless::Vec;
 use trap::esr::Ec;
 use trap::frame::PtRegs;
@@ -27,6 +29,7 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
         return walk_program(report, regs.regs[29], space);
     }
     let mut record = regs.regs[29] as usize;
+    let reporter = addr_of!(record).addr();
     let mut stack = 0..0;
     let mut walked = Vec::<usize, 4>::new();
     // The slot whose stub the last record returns to: then the next one lies in a frame.
@@ -40,6 +43,11 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
             }
         }
         if !record.is_multiple_of(16) || !stack.contains(&(record + 15)) {
+            return;
+        }
+        // An overflow of the stack that overflows are reported on: the report itself, and what it called, has overwritten what
+        // is above.
+        if stack.contains(&reporter) && (regs.sp as usize) < reporter && reporter - PAGE_SIZE <= record {
             return;
         }
         let (Some(next), Some(address)) = (peek(record), peek(record + 8)) else { return };
@@ -57,7 +65,7 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
                 };
             }
             through = None;
-        } else if address == 0 {
+        } else if !is_return_address(address) {
             return;
         } else {
             going = report.push_step(address.wrapping_sub(4), Reached::Call);
@@ -70,6 +78,11 @@ pub(super) fn walk(report: &mut Report, regs: &PtRegs, task: Option<&Task>, spac
 
 /// Records of a program that are read: it can have as many as it has memory.
 const PROGRAM_RECORDS: usize = 1024;
+
+/// Whether a call can return there: whatever else is found has been overwritten.
+fn is_return_address(address: u64) -> bool {
+    address.is_multiple_of(4) && is_kernel_text(address as usize)
+}
 
 /// The functions of the program that called the one with frame record `record`.
 fn walk_program(report: &mut Report, mut record: u64, space: Option<&AddressSpace>) {
@@ -93,7 +106,7 @@ fn slot_of(address: u64) -> Option<Slot> {
     // SAFETY: a table that the assembly made, and never written.
     let stubs = unsafe { &entry_stubs };
     let index = stubs.partition_point(|&stub| stub < address).checked_sub(1)?;
-    (address <= core::ptr::addr_of!(entry_stubs_end) as u64).then_some(Slot::ALL[index])
+    (address <= addr_of!(entry_stubs_end) as u64).then_some(Slot::ALL[index])
 }
 
 /// The syndrome that a frame was made for; interrupts have none.

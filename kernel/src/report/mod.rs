@@ -213,7 +213,9 @@ extern "C" fn end_here(event: *const c_void) {
             kprint!("\n{}", *report);
         } else {
             // What was to be told of the first has failed, but for its cause.
-            kprintln!("\nkernel panic: {}", report.cause);
+            let cause =
+                if report.cause.is_empty() { "(a message that cannot be written)" } else { report.cause.as_str() };
+            kprintln!("\nkernel panic: {cause}");
             *report = Report::EMPTY;
             set_cause(&mut report, format_args!("while reporting another: {}", event.cause));
             report.pc = Hex(event.regs.pc);

@@ -6,7 +6,7 @@
 // opens it again (entry.S).
 //
 // x0 = destination, x1 = source (clear: none), x2 = length. Returns in x0 how many bytes were not done. Clobbers x1-x4 and the
-// flags; leaves without a frame. IRQs may be unmasked.
+// flags. IRQs may be unmasked.
 
     .macro  extable instruction, to, kind
     .pushsection .ex_table, "a"
@@ -15,6 +15,8 @@
     .endm
 
     .macro  open_window
+    stp     x29, x30, [sp, #-16]!       // for backtraces of what interrupts this
+    mov     x29, sp
     without_pan
     window_open x4
     isb
@@ -26,6 +28,7 @@
     window_close x4
     isb
     end_without_pan
+    ldp     x29, x30, [sp], #16
     .endm
 
     // One copy loop, with the instructions for words and bytes, and the labels of those on the user side.

@@ -178,6 +178,7 @@ const OTHERS: &[(&str, Test)] = &[
     ("el0.oom", out_of_memory),
     ("el0.oom.copy", out_of_memory_in_copy),
     ("copy.stuck", copy_stuck),
+    ("copy.stuck.call", copy_stuck_in_call),
     ("data.irq", in_interrupt),
     ("irq.not_ended.gic.2", || not_ended(2)),
     ("irq.not_ended.gic.3", || not_ended(3)),
@@ -477,6 +478,21 @@ fn copy_stuck() -> Result<()> {
         same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 3))?;
         same("(fault address, place)", (panic.fault_address(), panic.place), (Some(DATA + 0x1000), Some(DATA_PLACE)))?;
         same("function", names.at(panic.pc.0), vec!["raw_copy_from_user"])
+    })
+}
+
+/// The same in a system call: the way there leads through it, and through the exception, to the program.
+fn copy_stuck_in_call() -> Result<()> {
+    on(machine("copy.stuck.call", 0), |ran, names| {
+        let panic = ran.panic()?;
+        same("(repeats, window, task)", (panic.repeats, panic.window, panic.task), (8, true, 2))?;
+        same("first hint", panic.hints.first(), Some(&Hint::ServedInVain))?;
+        let found = |name| panic.chain.iter().position(|step| names.holds(step.address.0, name));
+        let ways = ["raw_copy_to_user", "getrandom", "el0_sync_handler", "el0_sync"].map(found);
+        ensure!(ways.is_sorted() && ways[0] == Some(0), "the chain goes by {ways:?}: {:?}", panic.chain);
+        let last = panic.chain.last().context("no chain")?;
+        let reached = Reached::Exception { slot: Slot::El0Sync, esr: Some(Hex(esr(Ec::SVC64, 0))) };
+        same("program", (last.address.0, last.reached), (in_program(names, "ktest_user_call")? + 4, reached))
     })
 }
 

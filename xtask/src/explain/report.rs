@@ -266,8 +266,10 @@ impl fmt::Display for Explanation {
         }
         let level = self.level.filter(|level| *level > 1);
         row(
-            "of ESR_EL",
-            level.map(|level| format!("{level}: what is called EL1 below is EL{level}, and EL0 any lower level")),
+            "level",
+            level.map(|level| {
+                format!("of ESR_EL{level}: what is called EL1 below is EL{level}, and EL0 any lower level")
+            }),
         )?;
         self.esr.map_or(Ok(()), |esr| write!(f, "ESR {esr}\n{}", Esr(esr.0).table()))
     }
