@@ -314,11 +314,17 @@ impl MachineArgs {
 pub fn main() -> ExitCode {
     match run(Cli::parse().verb) {
         Ok(code) => code.into(),
+        // Who read the output has seen enough: as if SIGPIPE had ended this.
+        Err(error) if error.chain().any(is_broken_pipe) => 141.into(),
         Err(error) => {
             eprintln!("xtask: error: {error:#}");
             1.into()
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(verb: Verb) -> Result<u8> {

@@ -1,16 +1,18 @@
 //! What a person types: exit codes, and what standard output carries.
 
-use crate::machine::{Bytes, Test, images, same, trial};
+use crate::machine::{Bytes, Test, images, program, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use serde_json::Value;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use tempfile::TempDir;
+use xtask::machine::Config;
 use xtask::workspace;
 
 /// Command lines, parted by spaces, and their exit codes.
@@ -83,7 +85,8 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         })
     });
-    let others: [(&str, Test); 6] = [
+    let others: [(&str, Test); 7] = [
+        ("explain.log", explain_log),
         ("help", help),
         ("exec", exec),
         ("dry.run", dry_run),
@@ -93,6 +96,23 @@ pub fn trials() -> Vec<Trial> {
     ];
     let others = others.map(|(name, test)| trial(format!("commands::{name}"), test));
     codes.chain(no_programs).chain(others).collect()
+}
+
+/// What a crashed machine said, pasted, is explained as the record of the same crash says it.
+fn explain_log() -> Result<()> {
+    run(&Config { log: Some("info".into()), ..program("crash null") }, |ran| {
+        let mut log = tempfile::tempfile()?;
+        log.write_all(ran.outcome.console.as_bytes())?;
+        log.rewind()?;
+        let output = Command::new(tool()).args(["explain", "--json"]).stdin(log).output()?;
+        exited(&output, 0)?;
+        let explained: Value = serde_json::from_slice(&output.stdout)?;
+        let death = ran.death()?;
+        for (field, value) in [("esr", death.esr), ("far", death.far), ("pc", death.pc)] {
+            same(field, explained[field].as_str(), Some(value.to_string().as_str()))?;
+        }
+        Ok(())
+    })
 }
 
 /// The tool, built once.
