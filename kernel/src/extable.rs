@@ -1,11 +1,11 @@
 //! The exception table: the instructions that may fault, and where to go on when they do. Whoever has such an instruction puts
 //! it into the section `.ex_table`; the EL1 abort handler looks it up.
 
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::{addr_of, with_exposed_provenance_mut};
 
 unsafe extern "C" {
-    static mut _ex_table: Entry;
-    static mut _ex_table_end: Entry;
+    static _ex_table: Entry;
+    static _ex_table_end: Entry;
 }
 
 /// What a fixup is for.
@@ -58,7 +58,7 @@ pub fn fixup(pc: usize) -> Option<(usize, Kind)> {
 /// # Safety
 /// While booting, when rodata is writable.
 pub unsafe fn sort() {
-    let start = addr_of_mut!(_ex_table);
+    let start = with_exposed_provenance_mut::<Entry>(addr_of!(_ex_table).expose_provenance());
     // SAFETY: as in `fixup`; nobody reads the table yet.
     let table = unsafe {
         core::slice::from_raw_parts_mut(start, addr_of!(_ex_table_end).offset_from_unsigned(start.cast_const()))
