@@ -86,6 +86,11 @@ impl FaultStatus {
         }
     }
 
+    /// Whether it is for what the tables hold, which changing them can mend: a translation, access flag or permission fault.
+    pub const fn is_of_mapping(self) -> bool {
+        matches!(self, FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_))
+    }
+
     /// The table level, where the status has one.
     pub const fn level(self) -> Option<Level> {
         use FaultStatus::*;

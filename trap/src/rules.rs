@@ -92,9 +92,7 @@ fn mapping_fault(esr: Esr) -> Option<Abort> {
         Exception::InstructionAbort(abort) | Exception::DataAbort(abort, _) => Some(abort),
         _ => None,
     }
-    .filter(|abort| {
-        matches!(abort.status, FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_))
-    })
+    .filter(|abort| abort.status.is_of_mapping())
 }
 
 fn not_ended(report: &Report) -> Option<Hint> {

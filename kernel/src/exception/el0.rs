@@ -8,7 +8,6 @@ use crate::sched::{self, current, task::flags};
 use crate::{irq, report, signal, syscall};
 use core::sync::atomic::Ordering::Relaxed;
 use trap::esr::{Ec, Esr};
-use trap::fault::FaultStatus;
 use trap::frame::PtRegs;
 use trap::signal::{Mapping, untagged};
 use trap::slot::Slot;
@@ -61,10 +60,7 @@ pub(super) fn serve_fault(regs: &PtRegs, esr: Esr, far: u64, access: Access) -> 
     let task = current();
     let mut space = task.space.try_lock().expect("only its own task uses an address space, and not twice");
     let Some(space) = &mut *space else { return Err(Fault::Refused(Mapping::None)) };
-    if !matches!(
-        esr.fault_status(),
-        FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_)
-    ) {
+    if !esr.fault_status().is_of_mapping() {
         return Err(Fault::Refused(Mapping::Forbids));
     }
     space.serve(Taken::new(regs, esr, far), untagged(far) as usize, access)

@@ -13,7 +13,6 @@ use crate::sched;
 use crate::{irq, signal, uaccess};
 use core::arch::asm;
 use trap::esr::{Ec, Esr};
-use trap::fault::FaultStatus;
 use trap::frame::PtRegs;
 use trap::signal::untagged;
 use trap::slot::Slot;
@@ -82,9 +81,7 @@ fn on_bug(regs: &mut PtRegs, esr: Esr, far: u64) {
 
 /// Reports an abort that no copy of user memory made; `what` if it was at a user address all the same.
 fn outside_window(what: &str, regs: &mut PtRegs, esr: Esr, far: u64) -> ! {
-    let status = esr.fault_status();
-    let refused =
-        matches!(status, FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_));
+    let refused = esr.fault_status().is_of_mapping();
     let of_user = (USER_START..USER_END).contains(&(untagged(far) as usize));
     report::exception(if refused && of_user { what } else { "" }, regs, taken(Slot::El1hSync, esr, far))
 }

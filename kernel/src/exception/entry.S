@@ -81,8 +81,9 @@
 
 // kernel_exit: back to what the frame at sp says, and past it.
 //
-// Live: sp = the frame, SP_EL0 = current. EL0 gets its memory, and the kernel the window that it had. From the first instruction to eret DAIF is fully masked: an exception in between would overwrite
-// ELR and SPSR. Nothing but the restore stands here. The barrier behind eret stops speculation past it.
+// Live: sp = the frame, SP_EL0 = current. EL0 gets its memory, and the kernel the window that it had. From the first instruction
+// to eret DAIF is fully masked: an exception in between would overwrite ELR and SPSR. Nothing but the restore stands here. The
+// barrier behind eret stops speculation past it.
     .macro  kernel_exit el
     msr     daifset, #0xf
     without_pan

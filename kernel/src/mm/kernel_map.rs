@@ -116,6 +116,11 @@ impl KernelMap {
     }
 }
 
+/// Where the image's text, rodata and data begin, and where it ends.
+pub fn sections() -> [usize; 4] {
+    [addr_of!(_text), addr_of!(_rodata), addr_of!(_data), addr_of!(_end)].map(|symbol| symbol as usize)
+}
+
 /// Builds the tables and switches to them.
 ///
 /// # Safety
@@ -124,8 +129,7 @@ pub unsafe fn init(memory: &[Region], image: Region) {
     let tables = KernelTables { image: image.base, boot_tables: 0, live: AtomicBool::new(false) };
     let mapping = Mapping::with_asid_and_va_range(tables, 0, ROOT_LEVEL, El1And0, VaRange::Upper);
     let mut map = KernelMap { mapping, next_device: DEVICES_BASE };
-    let [text, rodata, data, end] =
-        [addr_of!(_text), addr_of!(_rodata), addr_of!(_data), addr_of!(_end)].map(|symbol| symbol as usize);
+    let [text, rodata, data, end] = sections();
     let image_at = |address: usize| image.base + (address - text) as u64;
 
     // W^X: nothing below is both writable and executable, the linear map's view of text and rodata included.

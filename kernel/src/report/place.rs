@@ -11,10 +11,6 @@ use trap::place::{Place, StackKind};
 use trap::record::Hex;
 
 unsafe extern "C" {
-    static _text: u8;
-    static _rodata: u8;
-    static _data: u8;
-    static _end: u8;
     static boot_stack: u8;
     static boot_stack_guard: u8;
 }
@@ -24,7 +20,8 @@ const KERNEL_START: usize = LINEAR_BASE;
 
 /// Whether code of the kernel is at `address`.
 pub(super) fn is_kernel_text(address: usize) -> bool {
-    (addr_of!(_text) as usize..addr_of!(_rodata) as usize).contains(&address)
+    let [text, rodata, ..] = kernel_map::sections();
+    (text..rodata).contains(&address)
 }
 
 /// Whether a register that holds such an address points at something, rather than being a number like any other.
@@ -44,8 +41,7 @@ pub(super) fn of(address: u64, task: Option<&Task>, space: Option<&AddressSpace>
 }
 
 fn kernel(address: usize, task: Option<&Task>) -> Place {
-    let [text, rodata, data, end] =
-        [addr_of!(_text), addr_of!(_rodata), addr_of!(_data), addr_of!(_end)].map(|symbol| symbol as usize);
+    let [text, rodata, data, end] = kernel_map::sections();
     let boot = addr_of!(boot_stack) as usize;
     // The stacks of this CPU and task, and what is below them, by name.
     for (stack, range) in stacks_of(task) {

@@ -31,21 +31,28 @@
     ldp     x29, x30, [sp], #16
     .endm
 
-    // One copy loop, with the instructions for words and bytes, and the labels of those on the user side.
+    // One loop, with the instructions for words and bytes, and the labels of those on the user side. Without loads it clears.
     .macro  user_copy name, load8, store8, load1, store1, user8, user1
     .global \name
 \name:
     open_window
+    .ifb    \load8
+    mov     x3, xzr
+    .endif
 1:  cmp     x2, #8
     b.lo    3f
-2:  \load8  x3, [x1]
+2:  .ifnb   \load8
+    \load8  x3, [x1]
+    .endif
 4:  \store8 x3, [x0]
     add     x1, x1, #8
     add     x0, x0, #8
     sub     x2, x2, #8
     b       1b
 3:  cbz     x2, 7f
-5:  \load1  w3, [x1]
+5:  .ifnb   \load1
+    \load1  w3, [x1]
+    .endif
 6:  \store1 w3, [x0]
     add     x1, x1, #1
     add     x0, x0, #1
@@ -61,26 +68,7 @@
     .section .text.uaccess, "ax"
     user_copy raw_copy_from_user, ldtr, str, ldtrb, strb, 2b, 5b
     user_copy raw_copy_to_user, ldr, sttr, ldrb, sttrb, 4b, 6b
-
-    .global raw_clear_user
-raw_clear_user:
-    open_window
-1:  cmp     x2, #8
-    b.lo    3f
-2:  sttr    xzr, [x0]
-    add     x0, x0, #8
-    sub     x2, x2, #8
-    b       1b
-3:  cbz     x2, 7f
-4:  sttrb   wzr, [x0]
-    add     x0, x0, #1
-    sub     x2, x2, #1
-    b       3b
-7:  close_window
-    mov     x0, x2
-    ret
-    extable 2b, 3b, {USER}
-    extable 4b, 7b, {USER}
+    user_copy raw_clear_user, , sttr, , sttrb, 4b, 6b
 
 // raw_peek(address): the word at any address of the kernel, for reports. Returns it in x0, and in x1 whether it could be read.
     .global raw_peek
