@@ -19,6 +19,7 @@
 //! | [`words`] | the syndrome in one sentence | [`esr::Esr::sentence`] |
 //! | [`signal`] | the signal that a program's fault becomes | [`signal::signal_of`] |
 //! | [`record`] | what the machine tells tools, as JSON | [`record::Report`] |
+//! | [`trace`] | what is written down of every event while the kernel is traced | [`trace::Event`] |
 //! | [`place`] | what an address belongs to | [`place::Place`] |
 //! | [`hint`], [`rules`] | what a report shows that helps to find the mistake | [`rules::hints`] |
 //! | [`report`] | a report for people | [`record::Report::brief`] |
@@ -56,4 +57,5 @@ pub mod rules;
 pub mod signal;
 pub mod slot;
 pub mod sysreg;
+pub mod trace;
 pub mod words;
