@@ -3,8 +3,8 @@
 //! Each CPU has a ring in RAM, which only it writes, with everything masked; a tool on the host finds the rings through a
 //! [`Directory`] in the kernel's image and reads them after the machine has ended, however it ended.
 //!
-//! A record is a few 64-bit words: kind, length, state and task; the counter; what tracing itself has cost so far; then what
-//! belongs to its kind ([`Event`]).
+//! A record is a few 64-bit words: kind, length, state and task; the counter; what tracing itself has cost so far, in ticks and in
+//! calls; then what belongs to its kind ([`Event`]).
 
 use crate::slot::Slot;
 use core::fmt;
@@ -23,7 +23,7 @@ pub const MAX_CPUS: usize = 8;
 pub const RECORD_WORDS: usize = HEADER + 4 + 34;
 
 /// Words before what belongs to the kind.
-const HEADER: usize = 3;
+const HEADER: usize = 4;
 
 /// Where the rings are and what their times mean, in the kernel's image.
 #[repr(C)]
@@ -34,7 +34,7 @@ pub struct Directory {
     pub schema: AtomicU64,
     /// Counter ticks a second (CNTFRQ_EL0).
     pub frequency: AtomicU64,
-    /// Instructions that each event costs beside what [`Record::spent`] counts.
+    /// Instructions that each of [`Record::calls`] costs beside what [`Record::spent`] counts.
     pub uncounted: AtomicU64,
     /// Instructions from the first one of a vector slot to [`Event::Enter`], for exceptions from EL0 and from EL1.
     pub entry: [AtomicU64; 2],
@@ -59,6 +59,8 @@ pub struct Ring {
     pub lost: AtomicU64,
     /// Counter ticks that tracing has taken on this CPU.
     pub spent: AtomicU64,
+    /// Trace points passed.
+    pub calls: AtomicU64,
 }
 
 impl Directory {
@@ -94,6 +96,7 @@ impl Directory {
                 tail: next(),
                 lost: next(),
                 spent: next(),
+                calls: next(),
             }),
         };
         (directory.magic.load(Relaxed) == MAGIC && directory.schema.load(Relaxed) == SCHEMA).then_some(directory)
@@ -109,6 +112,7 @@ impl Ring {
         tail: AtomicU64::new(0),
         lost: AtomicU64::new(0),
         spent: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
     };
 
     /// Appends a record, over the oldest ones where there is no room. Whoever reads `head` and `tail` at any moment finds
@@ -382,6 +386,8 @@ pub struct Record {
     pub time: u64,
     /// Counter ticks that tracing had taken on this CPU before.
     pub spent: u64,
+    /// Trace points that this CPU had passed before, those that had nothing to write down too.
+    pub calls: u64,
     /// The running task's identifier; 0 is the idle task, and the kernel before there are tasks.
     pub task: u32,
     /// What the CPU was in.
@@ -465,13 +471,13 @@ impl Record {
         let State { irqs_off, need_resched, in_irq, preempt } = self.state;
         let state = u64::from(irqs_off) | u64::from(need_resched) << 1 | u64::from(in_irq) << 2 | u64::from(preempt) << 8;
         out[0] = kind | (length as u64) << 8 | state << 16 | u64::from(self.task) << 32;
-        (out[1], out[2]) = (self.time, self.spent);
+        out[1..HEADER].copy_from_slice(&[self.time, self.spent, self.calls]);
         length
     }
 
     /// What [`write`](Self::write) wrote; none when these are no such words.
     pub fn parse(words: &[u64]) -> Option<Self> {
-        let (&[first, time, spent], payload) = words.split_first_chunk::<HEADER>()?;
+        let (&[first, time, spent, calls], payload) = words.split_first_chunk::<HEADER>()?;
         if length(first) != words.len() {
             return None;
         }
@@ -513,6 +519,7 @@ impl Record {
         Some(Record {
             time,
             spent,
+            calls,
             task: (first >> 32) as u32,
             state: State {
                 irqs_off: state & 1 != 0,
