@@ -469,7 +469,8 @@ impl Record {
             }
         };
         let State { irqs_off, need_resched, in_irq, preempt } = self.state;
-        let state = u64::from(irqs_off) | u64::from(need_resched) << 1 | u64::from(in_irq) << 2 | u64::from(preempt) << 8;
+        let state =
+            u64::from(irqs_off) | u64::from(need_resched) << 1 | u64::from(in_irq) << 2 | u64::from(preempt) << 8;
         out[0] = kind | (length as u64) << 8 | state << 16 | u64::from(self.task) << 32;
         out[1..HEADER].copy_from_slice(&[self.time, self.spent, self.calls]);
         length

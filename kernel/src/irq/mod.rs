@@ -6,6 +6,7 @@ use crate::console;
 use crate::mm::kernel_map::map_device;
 use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sched;
+use crate::site::trace_point;
 use crate::sync::IrqLock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -93,9 +94,13 @@ extern "C" fn handle_pending(_: *const c_void) {
     while let Some(irq) = next {
         HANDLING[cpu.index].store(irq.number(), Relaxed);
         let handler = HANDLERS[irq.number() as usize].get();
+        // SAFETY: a nop, unless traced.
+        unsafe { trace_point!(IRQ, irq.number()) };
         if let Some(handler) = handler {
             handler();
         }
+        // SAFETY: as above.
+        unsafe { trace_point!(IRQ_END, irq.number(), u32::from(handler.is_some())) };
         HANDLING[cpu.index].store(NONE, Relaxed);
         let mut controller = controller().lock();
         if handler.is_none() {

@@ -9,6 +9,7 @@ pub mod task;
 use crate::mm::OutOfMemory;
 use crate::mm::stacks::MAX_STACKS;
 use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
+use crate::site::trace_point;
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
 use crate::uaccess;
 use crate::{bug_on, warn_on};
@@ -108,6 +109,8 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
 
 /// Enters a new task and makes it ready.
 pub fn spawn(task: Arc<Task>) {
+    // SAFETY: a nop, unless traced; the task is held here.
+    unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
     TASKS.lock().insert(task.id, task.clone());
     run_queue().lock().ready.push_back(task);
 }
@@ -140,6 +143,8 @@ fn make_ready(task: &Arc<Task>, from: State) {
         return;
     }
     task.state.store(State::Runnable as u8, Relaxed);
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(WAKE, task.id) };
     // A task that is about to wait but has not been switched out yet just goes on.
     if queue.running.as_ref().is_some_and(|running| Arc::ptr_eq(running, task)) {
         return;
@@ -225,6 +230,8 @@ pub fn yield_now() {
 
 /// A switch that the running task did not ask for, if one is wanted still. IRQs are masked.
 pub fn preempt() {
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(PREEMPT) };
     if schedule() {
         count(&this_cpu().counters.preemptions);
     }
@@ -255,6 +262,8 @@ fn schedule() -> bool {
     }
     drop(queue);
     count(&this_cpu().counters.switches);
+    // SAFETY: a nop, unless traced; the next task is kept by `running`.
+    unsafe { trace_point!(SWITCH, next_pointer) };
     // SAFETY: both are kept by the run queue (`running`, `ready` or `leaving`) until finish_switch; IRQs are masked.
     unsafe { switch(&*prev_pointer, &*next_pointer) };
     finish_switch();
