@@ -20,15 +20,15 @@ pub mod kind {
     pub const IRQS_ON: u16 = 19;
     /// DAIF is about to be written; a: its value.
     pub const DAIF: u16 = 20;
-    /// An interrupt was acknowledged; a: INTID.
+    /// An interrupt was acknowledged, and is being handled; a: INTID.
     pub const IRQ: u16 = 21;
-    /// Its handler has returned; a: INTID, b: whether there was one.
+    /// Its handler has returned.
     pub const IRQ_END: u16 = 22;
     /// The running task is preempted.
     pub const PREEMPT: u16 = 23;
     /// A switch; a: the next task (`*const Task`).
     pub const SWITCH: u16 = 24;
-    /// A task is made ready; a: its identifier.
+    /// A task is made ready; a: `*const Task`.
     pub const WAKE: u16 = 25;
     /// A signal is sent; a: the task, and the signal from bit 32 on; b: its code.
     pub const SIGNAL: u16 = 26;
@@ -92,26 +92,27 @@ pub const STUB_COST: u64 = 11;
 macro_rules! point_macro {
     () => {
         concat!(
+            ".ifndef trace_point_macro\n.set trace_point_macro, 1\n",
             ".macro trace_point kind, a=xzr, b=xzr, first, last\n",
             $crate::site::point_text!("\\first\\last", "\\first", "\\last", "\\kind", "\\a", "\\b"),
-            ".endm\n",
+            ".endm\n.endif\n",
         )
     };
 }
 pub(crate) use point_macro;
 
 /// A trace point in Rust. `trace_point!(KIND, a, b)`, with none, one or both of the values, is a `nop`;
-/// `trace_point!(KIND, first "INSTRUCTION")` is that instruction, executed before the event is written down, with `last` behind it;
-/// the instruction may name the one value there is, as `{a}`.
+/// `trace_point!(KIND, first "INSTRUCTION", a, b)` is that instruction, executed before the event is written down, with `last` behind
+/// it; the instruction may name the values, as `{a}` and `{b}`.
 macro_rules! trace_point {
     ($kind:ident $(, $a:expr $(, $b:expr)?)?) => {
         $crate::site::trace_point!(@ $kind, "nop", "nop", "", [$($a $(, $b)?)?], [readonly])
     };
-    ($kind:ident, first $instruction:literal) => {
-        $crate::site::trace_point!(@ $kind, $instruction, $instruction, "", [], [])
+    ($kind:ident, first $instruction:literal $(, $a:expr $(, $b:expr)?)?) => {
+        $crate::site::trace_point!(@ $kind, $instruction, $instruction, "", [$($a $(, $b)?)?], [])
     };
-    ($kind:ident, last $instruction:literal $(, $a:expr)?) => {
-        $crate::site::trace_point!(@ $kind, $instruction, "", $instruction, [$($a)?], [])
+    ($kind:ident, last $instruction:literal $(, $a:expr $(, $b:expr)?)?) => {
+        $crate::site::trace_point!(@ $kind, $instruction, "", $instruction, [$($a $(, $b)?)?], [])
     };
     (@ $kind:ident, $at:expr, $first:expr, $last:expr, [], [$($option:ident)?]) => {
         core::arch::asm!(

@@ -9,7 +9,7 @@ pub mod task;
 use crate::mm::OutOfMemory;
 use crate::mm::stacks::MAX_STACKS;
 use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
-use crate::site::trace_point;
+use crate::site::{kind, point_macro, trace_point};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
 use crate::uaccess;
 use crate::{bug_on, warn_on};
@@ -22,11 +22,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use task::{CONTEXT_FP, CONTEXT_PC, CONTEXT_REGS, Context, FpState, Id, State, Task};
 
 global_asm!(
+    point_macro!(),
     include_str!("switch.S"),
     CONTEXT_REGS = const CONTEXT_REGS,
     CONTEXT_FP = const CONTEXT_FP,
     CONTEXT_PC = const CONTEXT_PC,
     CPU_CURRENT = const offset_of!(PerCpu, current),
+    TRACE_SWITCH = const kind::SWITCH,
 );
 
 unsafe extern "C" {
@@ -144,7 +146,7 @@ fn make_ready(task: &Arc<Task>, from: State) {
     }
     task.state.store(State::Runnable as u8, Relaxed);
     // SAFETY: a nop, unless traced.
-    unsafe { trace_point!(WAKE, task.id) };
+    unsafe { trace_point!(WAKE, Arc::as_ptr(task)) };
     // A task that is about to wait but has not been switched out yet just goes on.
     if queue.running.as_ref().is_some_and(|running| Arc::ptr_eq(running, task)) {
         return;
@@ -262,8 +264,6 @@ fn schedule() -> bool {
     }
     drop(queue);
     count(&this_cpu().counters.switches);
-    // SAFETY: a nop, unless traced; the next task is kept by `running`.
-    unsafe { trace_point!(SWITCH, next_pointer) };
     // SAFETY: both are kept by the run queue (`running`, `ready` or `leaving`) until finish_switch; IRQs are masked.
     unsafe { switch(&*prev_pointer, &*next_pointer) };
     finish_switch();

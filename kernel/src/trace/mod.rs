@@ -196,7 +196,7 @@ fn event(point: &Point) -> Option<Event> {
             Event::IrqsOn { site }
         }
         kind::IRQ => Event::Irq { intid: a as u32 },
-        kind::IRQ_END => Event::IrqEnd { intid: a as u32, handled: b != 0 },
+        kind::IRQ_END => irq::handling().map(|intid| Event::IrqEnd { intid, handled: irq::is_handled(intid) })?,
         kind::PREEMPT => Event::Preempt,
         kind::SWITCH => {
             // SAFETY: `schedule` passes the next task, which its run queue keeps.
@@ -209,7 +209,8 @@ fn event(point: &Point) -> Option<Event> {
             };
             Event::Switch { left, next: next.id, name: name(next) }
         }
-        kind::WAKE => Event::Wake { task: a as u32 },
+        // SAFETY: `make_ready` passes a task that it holds.
+        kind::WAKE => Event::Wake { task: unsafe { &*with_exposed_provenance::<Task>(a as usize) }.id },
         kind::SIGNAL => Event::Signal { task: a as u32, signal: (a >> 32) as u32, code: b as i32 },
         kind::DELIVER => Event::Deliver { signal: a as u32 },
         kind::SPAWN => {
