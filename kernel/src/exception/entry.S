@@ -1,4 +1,7 @@
 // From a vector slot to a Rust handler and back. Assembly saves, checks, switches and restores; the handlers think.
+//
+// trace_point (site.rs) is the one instruction that it is given, and clobbers no more than that; while the machine is traced, a branch
+// to where it is executed and the event written down.
 
     .section .entry.text, "ax"
 

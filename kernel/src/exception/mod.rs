@@ -33,6 +33,12 @@
 //! A fault at a user address may be none: memory that is touched for the first time, a stack that grows, a page to be copied
 //! after a `fork`. Those are served, by the same code for the program and for a copy, before there is talk of a signal or a fixup.
 //!
+//! # The trace
+//!
+//! The last instruction of `kernel_entry` and the first of `kernel_exit` are trace points ([`site`](crate::site)), and so are those
+//! that mask and unmask IRQs: while the machine is traced, branches to stubs that write the event down ([`trace`](crate::trace)); else
+//! what they would be anyway.
+//!
 //! # Single steps
 //!
 //! MDSCR_EL1.KDE stays 0, so the CPU takes no step, breakpoint or watchpoint exception from EL1, whatever a program has armed; the
