@@ -6,6 +6,7 @@ use crate::images::Images;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
+use crate::trace::{self, About, Files};
 use crate::{check, doctor, explain, gdb, mutants, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
@@ -26,6 +27,7 @@ use std::time::Duration;
     after_help = "\
 Examples:
   cargo xtask qemu          boot, run the demo suite, power off
+  cargo xtask trace hello   the same for one program, with every exception drawn in hello.html
   cargo xtask test          run all tests"
 )]
 struct Cli {
@@ -67,6 +69,22 @@ Examples:
   cargo xtask qemu --interactive                      a shell; `exit` powers off"
     )]
     Qemu(QemuArgs),
+    /// Boot the kernel in QEMU and write down every exception: a page for the browser, and the same for Perfetto
+    #[command(
+        override_usage = "cargo xtask trace [OPTIONS] [PROGRAM [ARG]...]",
+        after_help = "\
+The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with instruction-exact time
+(--icount=4), so that every run shows the same. NAME.html needs nothing but a browser; NAME.json is for Perfetto.
+However the machine ends, what happened last is in them. Times and costs are instructions, as if nobody had traced.
+
+Examples:
+  cargo xtask trace preempt              preempt.html and preempt.json, here
+  cargo xtask trace -o /tmp/c crash null /tmp/c.html and /tmp/c.json
+  cargo xtask trace --ktest overflow     one in-kernel test, up to its end
+  cargo xtask trace --ring 128 forktree  more events, before the oldest are overwritten
+  cargo xtask trace --text hello | head  as Linux's ftrace prints them"
+    )]
+    Trace(TraceArgs),
     /// Boot the kernel in QEMU, stopped at the first instruction, with gdb attached
     #[command(
         override_usage = "cargo xtask gdb [OPTIONS] [PROGRAM [ARG]...]",
@@ -197,6 +215,21 @@ struct QemuArgs {
 }
 
 #[derive(Args)]
+struct TraceArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Write NAME.html and NAME.json [default: the program's name, in the current folder]
+    #[arg(short, long, value_name = "NAME")]
+    output: Option<PathBuf>,
+    /// Write the events to standard output in ftrace's layout, and the console to standard error; files only with -o
+    #[arg(long)]
+    text: bool,
+    /// Memory for the events of a CPU, in MiB [default: 32, or a quarter of --mem]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    ring: Option<u32>,
+}
+
+#[derive(Args)]
 struct MachineArgs {
     /// A program of the initramfs, by name, and its arguments [default: init, the demo suite]
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
@@ -304,6 +337,7 @@ impl MachineArgs {
             initramfs: None,
             input: if self.interactive { Input::Stdin } else { Input::Nothing },
             records: false,
+            tracing: None,
             timeout,
             qemu_args: self.qemu_arg,
         }
@@ -336,6 +370,7 @@ fn run(verb: Verb) -> Result<u8> {
         }
         Verb::Doctor(args) => doctor::doctor(&root, args.json),
         Verb::Qemu(args) => qemu(&root, args),
+        Verb::Trace(args) => trace(&root, args),
         Verb::Gdb(args) => gdb(&root, args),
         Verb::Test(args) => {
             setup::ensure(&root, &Need::tests())?;
@@ -439,12 +474,69 @@ fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
         Event::Qemu(text) => write_all(&mut stderr, text),
     })?;
     if timed_out {
-        eprintln!(
-            "xtask: the machine did not end in its time; give it more with --timeout SECONDS, or see where it is with \
-             `cargo xtask gdb` and the same options"
-        );
+        eprintln!("xtask: {TIME_IS_OVER}");
     }
     Ok(code)
+}
+
+const TIME_IS_OVER: &str = "the machine did not end in its time; give it more with --timeout SECONDS, or see where it is \
+                            with `cargo xtask gdb` and the same options";
+
+fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
+    args.machine.icount.get_or_insert(trace::SHIFT);
+    let config = args.machine.config();
+    let ring = args.ring.unwrap_or(trace::ring_for(config.mem));
+    if let Some(why) = trace::refusal(&config, ring) {
+        Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
+    }
+    let title = title(&config);
+    let name = args.output.or((!args.text).then(|| title.replace('/', "-").into()));
+    let files = name.map(|name| Files::new(&name)).transpose()?;
+    setup::ensure(root, &[Need::Target])?;
+    setup::ensure_qemu(root, &config.qemu)?;
+    let images = Images::build(config.ktest.is_some())?;
+    if config.input == Input::Stdin && io::stdin().is_terminal() {
+        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
+    }
+    let mut recording = trace::record(&images, &config, ring, |event| match event {
+        Event::Console(text) if !args.text => write_all(&mut io::stdout(), text),
+        Event::Console(text) | Event::Qemu(text) => write_all(&mut io::stderr(), text),
+        Event::Started(_) | Event::Record(_) => Ok(()),
+    })?;
+    if recording.timed_out {
+        eprintln!("xtask: {TIME_IS_OVER}");
+    }
+    let (events, lost) = (recording.timeline.events.len(), recording.timeline.lost);
+    if let Some(files) = files {
+        let words = std::env::args().skip(1).map(|word| shell_quoted(&word));
+        let about = About {
+            title,
+            command: ["cargo".into(), "xtask".into()].into_iter().chain(words).collect::<Vec<_>>().join(" "),
+            exit: recording.code,
+            timed_out: recording.timed_out,
+            machine: format!("{}, GICv{}, {} MiB", config.cpu, config.gic, config.mem),
+        };
+        files.write(&about, &recording.model())?;
+        eprintln!("xtask: {}: {events} events, for a browser", files.html.display());
+        eprintln!("xtask: {}: the same for Perfetto", files.json.display());
+    }
+    if lost > 0 {
+        eprintln!("xtask: {lost} older events are lost; keep more with --ring MIB, which was {ring}");
+    }
+    if args.text {
+        write_all(&mut io::stdout(), recording.text().as_bytes())?;
+    }
+    Ok(recording.code)
+}
+
+/// What runs, in a word that can be a file's name.
+fn title(config: &Config) -> String {
+    match (&config.ktest, &config.program) {
+        (Some(test), _) => test.clone(),
+        (None, Program::Init) => "trace".into(),
+        (None, Program::Named(name)) => name.clone(),
+        (None, Program::Host(path)) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
 }
 
 /// Writes at once, also where QEMU has made the terminal they share non-blocking.

@@ -103,6 +103,20 @@ impl<D: FnMut(Token<'_>) -> String> Filter<D> {
     }
 }
 
+/// A text with its tokens in words.
+pub fn in_words(text: &str, describe: impl FnMut(Token<'_>) -> String) -> String {
+    let mut filter = Filter::new(describe);
+    let mut words = Vec::new();
+    let Ok(()) = filter.push(text.as_bytes(), &mut |piece| {
+        if let Piece::Text(bytes) = piece {
+            words.extend(bytes);
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    words.extend(filter.release());
+    String::from_utf8_lossy(&words).into_owned()
+}
+
 /// How far some bytes are a token.
 enum Progress<'a> {
     No,

@@ -30,4 +30,5 @@ pub mod symbols;
 pub mod test;
 pub mod tool;
 pub mod toolchain;
+pub mod trace;
 pub mod workspace;

@@ -74,10 +74,21 @@ pub struct Config {
     pub input: Input,
     /// Whether the kernel emits records.
     pub records: bool,
+    /// Whether the kernel is traced, and where to.
+    pub tracing: Option<Tracing>,
     /// When to give up.
     pub timeout: Option<Duration>,
     /// More arguments for QEMU.
     pub qemu_args: Vec<OsString>,
+}
+
+/// How a kernel is traced.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// The file that is the machine's memory: as large, and zeroes.
+    pub memory: PathBuf,
+    /// MiB of it for each CPU's ring.
+    pub ring: u32,
 }
 
 impl Default for Config {
@@ -99,6 +110,7 @@ impl Default for Config {
             initramfs: None,
             input: Input::Nothing,
             records: true,
+            tracing: None,
             timeout: Some(Duration::from_secs(60)),
             qemu_args: Vec::new(),
         }
@@ -238,6 +250,12 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
         _ => machine.push_str(",secure=on"),
     }
     let mut command = Command::new(&config.qemu);
+    if let Some(Tracing { memory, .. }) = &config.tracing {
+        machine.push_str(",memory-backend=ram");
+        let path = option_value(memory.to_str().context("the memory file's path is not UTF-8")?);
+        let backend = format!("memory-backend-file,id=ram,size={}M,mem-path={path},share=on", config.mem);
+        command.args(["-object", &backend]);
+    }
     command.args(["-M", &machine, "-cpu", &config.cpu]);
     command.args(["-smp", &config.smp.to_string(), "-m", &format!("{}M", config.mem)]);
     command.args(["-nic", "none", "-display", "none", "-no-reboot"]);
@@ -272,11 +290,15 @@ fn boot_at_el3(command: &mut Command, image: &str) {
         "loader,addr=0x40100008,data=0xd61f0020,data-len=4",
         "loader,addr=0x40100000,cpu-num=0",
     ];
-    // A comma in a file's name is doubled.
-    let kernel = format!("loader,file={},addr=0x40200000,force-raw=on", image.replace(',', ",,"));
+    let kernel = format!("loader,file={},addr=0x40200000,force-raw=on", option_value(image));
     for device in [&*kernel].into_iter().chain(firmware) {
         command.args(["-device", device]);
     }
+}
+
+/// A file's name within an option of QEMU's, where a comma is doubled.
+fn option_value(path: &str) -> String {
+    path.replace(',', ",,")
 }
 
 /// The kernel's boot arguments ([`drivers::bootargs`]).
@@ -284,6 +306,9 @@ fn boot_arguments(config: &Config, init: Option<&str>) -> String {
     let mut line = "semihosting".to_string();
     if config.records {
         line.push_str(" records");
+    }
+    if let Some(Tracing { ring, .. }) = &config.tracing {
+        let _ = write!(line, " trace={ring}");
     }
     if let Some(level) = &config.log {
         let _ = write!(line, " loglevel={level}");

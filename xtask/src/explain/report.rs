@@ -2,7 +2,7 @@
 
 use super::log::{Found, Seen};
 use super::{address, sentence};
-use crate::console::{Filter, Piece, Token};
+use crate::console::{Token, in_words};
 use crate::disassembly::{base_register, disassemble};
 use crate::symbols::{Symbols, instruction};
 use serde::Serialize;
@@ -136,21 +136,12 @@ pub enum Form {
 
 /// A record of this kernel as the console would have shown it.
 fn record(report: &Report, symbols: Option<&Symbols>) -> String {
-    let mut filter = Filter::new(|token| match (token, symbols) {
+    in_words(&report.to_string(), |token| match (token, symbols) {
         (Token::Instruction(word), _) => instruction(word),
         (Token::Kernel(address) | Token::Program(_, address), Some(symbols)) => symbols.describe(address),
         (Token::Kernel(address), None) => format!("{address:016x}"),
         (Token::Program(name, address), None) => format!("{address:016x} in {name}"),
-    });
-    let mut text = Vec::new();
-    let Ok(()) = filter.push(report.to_string().as_bytes(), &mut |piece| {
-        if let Piece::Text(bytes) = piece {
-            text.extend(bytes);
-        }
-        Ok::<_, std::convert::Infallible>(())
-    });
-    text.extend(filter.release());
-    String::from_utf8_lossy(&text).into_owned()
+    })
 }
 
 impl Explanation {

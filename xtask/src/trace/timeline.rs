@@ -1,0 +1,101 @@
+//! The events of all CPUs in one order, on the clock that people see, and the names of the tasks.
+
+use super::memory::Rings;
+use std::collections::BTreeMap;
+use trap::trace::{Event, Name, Record};
+
+/// Counter ticks a second where the kernel tells none.
+const FREQUENCY: u64 = 62_500_000;
+
+/// What happened, and when.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// In order of their times; those of one CPU in its own order.
+    pub events: Vec<Timed>,
+    /// How many older events were overwritten.
+    pub lost: u64,
+    /// How many CPUs there are.
+    pub cpus: usize,
+    /// As [`trap::trace::Directory::entry`].
+    pub entry: [u64; 2],
+    /// As [`trap::trace::Directory::exit`].
+    pub exit: [u64; 2],
+}
+
+/// An event with its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// Instructions that the machine would have run without tracing, since the first event.
+    pub t: u64,
+    /// On this CPU.
+    pub cpu: usize,
+    /// What happened.
+    pub record: Record,
+}
+
+impl Timeline {
+    /// The timeline of a machine on which an instruction takes 2^`shift` nanoseconds.
+    pub fn new(rings: Rings, shift: u8) -> Timeline {
+        let frequency = if rings.frequency == 0 { FREQUENCY } else { rings.frequency };
+        let nanoseconds = |ticks: u64| i128::from(ticks) * 1_000_000_000 / i128::from(frequency);
+        let time = |record: &Record| {
+            let tracing = i128::from(record.calls) * i128::from(rings.uncounted);
+            (nanoseconds(record.time.saturating_sub(record.spent)) >> shift) - tracing
+        };
+        let cpus = rings.cpus.len();
+        let first = rings.cpus.iter().filter_map(|cpu| cpu.records.first()).map(time).min().unwrap_or_default();
+        let lost = rings.cpus.iter().map(|cpu| cpu.lost).fold(0, u64::saturating_add);
+        let mut events = Vec::new();
+        for (number, cpu) in rings.cpus.into_iter().enumerate() {
+            // Where a tick is more than an instruction, the counter may seem to stand still while tracing is taken off.
+            let mut now = 0;
+            for record in cpu.records {
+                now = now.max(u64::try_from(time(&record) - first).unwrap_or(0));
+                events.push(Timed { t: now, cpu: number, record });
+            }
+        }
+        events.sort_by_key(|event| event.t);
+        Timeline { events, lost, cpus, entry: rings.entry, exit: rings.exit }
+    }
+
+    /// The time of the last event.
+    pub fn end(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.t)
+    }
+}
+
+/// The tasks' names, which change.
+pub struct Names(BTreeMap<u32, Name>);
+
+impl Names {
+    /// Those at the beginning of `timeline`: of a task that was there before, the first name that is told.
+    pub fn new(timeline: &Timeline) -> Names {
+        let mut names = BTreeMap::from([(0, Name::from("idle"))]);
+        for Timed { record, .. } in &timeline.events {
+            if let Some((task, name)) = named(record) {
+                names.entry(task).or_insert(name);
+            }
+        }
+        Names(names)
+    }
+
+    /// The task's name now; nothing where none is known.
+    pub fn name(&self, task: u32) -> &str {
+        self.0.get(&task).map_or("", Name::as_str)
+    }
+
+    /// Goes on behind this event.
+    pub fn follow(&mut self, record: &Record) {
+        self.0.extend(named(record).filter(|(task, _)| *task != 0));
+    }
+}
+
+/// The task that the event names.
+fn named(record: &Record) -> Option<(u32, Name)> {
+    match record.event {
+        Event::Spawn { task, name } => Some((task, name)),
+        Event::Switch { next, name, .. } => Some((next, name)),
+        Event::Exec { name } => Some((record.task, name)),
+        _ => None,
+    }
+}
