@@ -250,7 +250,9 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     if let Some(mib) = arguments.trace
         && trace::init(mib).is_err()
     {
-        report::refuse(format_args!("trace={mib}: the machine has no {mib} MiB of RAM in one piece to spare; give it more memory, or ask for less"));
+        report::refuse(format_args!(
+            "trace={mib}: the machine has no {mib} MiB of RAM in one piece to spare; give it more memory, or ask for less"
+        ));
     }
     mm::heap::init();
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
