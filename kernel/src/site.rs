@@ -104,6 +104,7 @@ pub(crate) use point_macro;
 /// A trace point in Rust. `trace_point!(KIND, a, b)`, with none, one or both of the values, is a `nop`;
 /// `trace_point!(KIND, first "INSTRUCTION", a, b)` is that instruction, executed before the event is written down, with `last` behind
 /// it; the instruction may name the values, as `{a}` and `{b}`.
+#[collapse_debuginfo(yes)]
 macro_rules! trace_point {
     ($kind:ident $(, $a:expr $(, $b:expr)?)?) => {
         $crate::site::trace_point!(@ $kind, "nop", "nop", "", [$($a $(, $b)?)?], [readonly])

@@ -112,6 +112,7 @@ fn read_far() -> u64 {
 }
 
 /// Unmasks the DAIF bits of `$mask` (debug 8, SError 4, IRQ 2, FIQ 1).
+#[collapse_debuginfo(yes)]
 macro_rules! unmask {
     (0b1111) => {
         // SAFETY: as below.
@@ -124,6 +125,7 @@ macro_rules! unmask {
 }
 
 /// Masks IRQs; `kernel_exit` masks the rest.
+#[collapse_debuginfo(yes)]
 macro_rules! mask_irqs {
     () => {
         // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
