@@ -534,3 +534,213 @@ impl Record {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn slot() -> impl Strategy<Value = Slot> {
+        select(&Slot::ALL[..])
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        any::<[u8; 16]>().prop_map(Name)
+    }
+
+    fn saved() -> impl Strategy<Value = Saved> {
+        any::<([u64; 31], u64, u64, u64)>().prop_map(|(regs, sp, pc, pstate)| Saved { regs, sp, pc, pstate })
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let left = select(&[Left::Runnable, Left::Sleeping, Left::Stopped, Left::Ended][..]);
+        prop_oneof![
+            (slot(), any::<(u64, u64, u64, bool)>(), saved()).prop_map(|(slot, (frame, esr, far, window), saved)| {
+                Event::Enter { slot, frame, esr, far, window, saved }
+            }),
+            any::<(u64, u64, u64, u64, i32)>().prop_map(|(frame, pc, pstate, x0, syscallno)| Event::Exit {
+                frame,
+                pc,
+                pstate,
+                x0,
+                syscallno
+            }),
+            any::<u64>().prop_map(|site| Event::IrqsOff { site }),
+            any::<u64>().prop_map(|site| Event::IrqsOn { site }),
+            any::<u32>().prop_map(|intid| Event::Irq { intid }),
+            any::<(u32, bool)>().prop_map(|(intid, handled)| Event::IrqEnd { intid, handled }),
+            Just(Event::Preempt),
+            (left, any::<u32>(), name()).prop_map(|(left, next, name)| Event::Switch { left, next, name }),
+            any::<u32>().prop_map(|task| Event::Wake { task }),
+            any::<(u32, u32, i32)>().prop_map(|(task, signal, code)| Event::Signal { task, signal, code }),
+            any::<u32>().prop_map(|signal| Event::Deliver { signal }),
+            (any::<u32>(), name()).prop_map(|(task, name)| Event::Spawn { task, name }),
+            name().prop_map(|name| Event::Exec { name }),
+            any::<u8>().prop_map(|code| Event::End { code }),
+            any::<u32>().prop_map(|index| Event::Report { index }),
+        ]
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let state = any::<(bool, bool, bool, u8)>().prop_map(|(irqs_off, need_resched, in_irq, preempt)| State {
+            irqs_off,
+            need_resched,
+            in_irq,
+            preempt,
+        });
+        (any::<(u64, u64, u64, u32)>(), state, event()).prop_map(|((time, spent, calls, task), state, event)| Record {
+            time,
+            spent,
+            calls,
+            task,
+            state,
+            event,
+        })
+    }
+
+    fn words(record: &Record) -> Vec<u64> {
+        let mut words = [0; RECORD_WORDS];
+        let length = record.write(&mut words);
+        words[..length].to_vec()
+    }
+
+    /// What lies in the ring now.
+    fn kept(ring: &Ring, storage: &[AtomicU64]) -> Vec<Result<Record, Malformed>> {
+        let storage: Vec<_> = storage.iter().map(|word| word.load(Relaxed)).collect();
+        ring.records(&storage).collect()
+    }
+
+    #[test]
+    fn a_directory_is_read_as_it_lies_in_memory() {
+        let words: [u64; Directory::WORDS] = core::array::from_fn(|at| match at {
+            0 => MAGIC,
+            1 => SCHEMA,
+            at => at as u64,
+        });
+        let directory = Directory::parse(&words).unwrap();
+        let word = |word: &AtomicU64| {
+            let at = core::ptr::from_ref(word).addr() - core::ptr::from_ref(&directory).addr();
+            (word.load(Relaxed), at as u64 / 8)
+        };
+        let Directory { frequency, uncounted, entry, exit, rings, .. } = &directory;
+        let rings = rings
+            .iter()
+            .flat_map(|ring| [&ring.address, &ring.size, &ring.head, &ring.tail, &ring.lost, &ring.spent, &ring.calls]);
+        let fields: Vec<_> = [frequency, uncounted].into_iter().chain(entry).chain(exit).chain(rings).collect();
+        assert_eq!(fields.len() + 2, Directory::WORDS);
+        for field in fields {
+            let (value, at) = word(field);
+            assert_eq!(value, at);
+        }
+        for (at, other) in [(0, 0), (0, MAGIC + 1), (1, SCHEMA + 1)] {
+            let mut words = words;
+            words[at] = other;
+            assert!(Directory::parse(&words).is_none());
+        }
+    }
+
+    #[test]
+    fn names_are_cut_where_they_do_not_fit() {
+        for (name, kept) in [
+            ("", ""),
+            ("init", "init"),
+            ("sixteen bytes ok", "sixteen bytes ok"),
+            ("more than sixteen bytes", "more than sixtee"),
+            ("fifteen bytes..é", "fifteen bytes.."),
+        ] {
+            assert_eq!(Name::from(name).as_str(), kept);
+        }
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_ends_the_reading() {
+        let storage: [AtomicU64; 40] = core::array::from_fn(|_| AtomicU64::new(0));
+        let ring = Ring::EMPTY;
+        for task in 0..3 {
+            let record =
+                Record { time: 1, spent: 2, calls: 3, task, state: State::default(), event: Event::Wake { task: 9 } };
+            ring.push(&storage, &words(&record));
+        }
+        let length = HEADER + 1;
+        for (first, whole_after) in [(0, 0), (0xff << 8, 0), (u64::from(u8::MAX) | (length as u64) << 8, 1)] {
+            storage[length].store(first, Relaxed);
+            let read = kept(&ring, &storage);
+            assert_eq!(read[1], Err(Malformed { position: length as u64 }));
+            assert_eq!((read[0].is_ok(), read.len()), (true, 2 + whole_after));
+        }
+        // A length that reaches behind the head.
+        storage[2 * length].store((RECORD_WORDS as u64) << 8, Relaxed);
+        assert_eq!(kept(&ring, &storage).last(), Some(&Err(Malformed { position: 2 * length as u64 })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(record in record()) {
+            let words = words(&record);
+            prop_assert!(words.len() <= RECORD_WORDS);
+            prop_assert_eq!(Record::parse(&words), Some(record));
+            for other in [&words[..words.len() - 1], &[&words[..], &[0]].concat()] {
+                prop_assert_eq!(Record::parse(other), None);
+            }
+        }
+
+        #[test]
+        fn any_words_are_a_record_or_none(
+            mut words in collection::vec(any::<u64>(), 0..RECORD_WORDS + 2),
+            kind in 0u64..20,
+            length: Option<u8>,
+        ) {
+            let len = words.len() as u64;
+            if let Some(first) = words.first_mut() {
+                *first = *first & !0xffff | kind | length.map_or(len & 0xff, u64::from) << 8;
+            }
+            if let Some(record) = Record::parse(&words) {
+                prop_assert_eq!(self::words(&record).len(), words.len());
+            }
+        }
+
+        #[test]
+        fn any_ring_can_be_read(
+            storage in collection::vec(any::<u64>(), 0..200),
+            position: u64,
+            length in 0u64..300,
+        ) {
+            let ring = Ring { tail: AtomicU64::new(position), head: AtomicU64::new(position.saturating_add(length)), ..Ring::EMPTY };
+            prop_assert!(ring.records(&storage).count() <= length as usize);
+        }
+
+        #[test]
+        fn the_newest_records_are_kept_whole(
+            records in collection::vec(record(), 0..60),
+            size in 0usize..400,
+            begin in 0u64..1000,
+        ) {
+            let storage: Vec<_> = (0..size).map(|_| AtomicU64::new(u64::MAX)).collect();
+            let ring = Ring { head: AtomicU64::new(begin), tail: AtomicU64::new(begin), ..Ring::EMPTY };
+            // A record that the whole ring has no room for goes nowhere.
+            let mut pushed = Vec::new();
+            for record in &records {
+                let record_words = words(record);
+                ring.push(&storage, &record_words);
+                if record_words.len() <= size {
+                    pushed.push((*record, record_words.len()));
+                }
+                // As many of the newest as there is room for, at every moment.
+                let mut room = size;
+                let fits = |&&(_, length): &&(Record, usize)| {
+                    let fits = length <= room;
+                    room = room.saturating_sub(length);
+                    fits
+                };
+                let count = pushed.iter().rev().take_while(fits).count();
+                let newest: Vec<_> = pushed[pushed.len() - count..].iter().map(|(record, _)| Ok(*record)).collect();
+                prop_assert_eq!(kept(&ring, &storage), newest);
+                prop_assert_eq!(ring.lost.load(Relaxed), (pushed.len() - count) as u64);
+            }
+        }
+    }
+}
