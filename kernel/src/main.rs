@@ -26,6 +26,8 @@ mod random;
 mod report;
 mod sched;
 mod signal;
+mod site;
 mod sync;
 mod syscall;
+mod trace;
 mod uaccess;

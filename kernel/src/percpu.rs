@@ -1,7 +1,7 @@
 //! What each CPU has of its own. TPIDR_EL1 points at it from the first Rust instruction on.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// CPUs that the per-CPU arrays have room for.
 pub const MAX_CPUS: usize = 8;
@@ -21,6 +21,10 @@ pub struct PerCpu {
     pub index: usize,
     /// What this CPU counted.
     pub counters: Counters,
+    /// While it is traced: whether IRQs were masked at the last event.
+    pub irqs_traced_off: AtomicBool,
+    /// While it is traced: how many reports were written.
+    pub reports_traced: AtomicU32,
 }
 
 /// Event counters of one CPU. Written by their CPU only, so a plain load and store counts.
@@ -74,6 +78,8 @@ impl PerCpu {
             empty_ttbr0: AtomicU64::new(0),
             index,
             counters: Counters::new(),
+            irqs_traced_off: AtomicBool::new(true),
+            reports_traced: AtomicU32::new(0),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::process;
 use crate::report::{self, Taken};
 use crate::sched::task::{Exit, Id, STOP_SIGNALS, Task, flags};
 use crate::sched::{self, current};
+use crate::site::trace_point;
 use crate::sync::IrqLock;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -50,6 +51,7 @@ pub fn send(task: &Arc<Task>, signal: u32) {
     if task.id == process::INIT && current().id != process::INIT {
         return;
     }
+    traced_signal(task.id, signal, SI_USER as i32);
     match default_action(signal) {
         // Without handlers, nobody could see it pending.
         Action::Ignore => {}
@@ -72,6 +74,12 @@ pub fn send(task: &Arc<Task>, signal: u32) {
     }
 }
 
+/// The trace learns of a signal that is sent.
+fn traced_signal(task: Id, signal: u32, code: i32) {
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(SIGNAL, u64::from(task) | u64::from(signal) << 32, code as u32) };
+}
+
 /// Acts on the running task's pending signals.
 pub fn deliver(regs: &PtRegs) {
     let task = current();
@@ -83,6 +91,8 @@ pub fn deliver(regs: &PtRegs) {
         }
         // SIGKILL before all others, then the lowest number.
         let signal = if pending & bit(SIGKILL) != 0 { SIGKILL } else { pending.trailing_zeros() + 1 };
+        // SAFETY: a nop, unless traced.
+        unsafe { trace_point!(DELIVER, signal) };
         match default_action(signal) {
             // SIGCONT takes the signal back, and SIGKILL comes first, until the task has stopped.
             Action::Stop => sched::stop_if(
@@ -100,6 +110,7 @@ pub fn deliver(regs: &PtRegs) {
 /// A fault of the running program that nothing could serve.
 pub fn fault(regs: &PtRegs, taken: Taken, mapping: Mapping) {
     let info = signal_of::<USER_VA_BITS>(taken.esr, taken.far, regs.pc, mapping);
+    traced_signal(current().id, info.signal, info.code);
     die(regs, info, Some(taken), format_args!("{}", taken.esr.sentence(Some(taken.far))));
 }
 

@@ -1,5 +1,6 @@
 //! Masking IRQs, and the one lock of this kernel, which masks them while it is held.
 
+use crate::site::trace_point;
 use core::arch::asm;
 use core::ops::{Deref, DerefMut};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -19,7 +20,10 @@ impl IrqMask {
     pub fn new() -> Self {
         let daif;
         // SAFETY: masking is always allowed. Not `nomem`: accesses must not move out of the masked stretch.
-        unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("mrs {}, daif", out(reg) daif, options(nostack, preserves_flags));
+            trace_point!(IRQS_OFF, first "msr daifset, #2");
+        }
         IrqMask { daif }
     }
 }
@@ -29,7 +33,7 @@ impl Drop for IrqMask {
     fn drop(&mut self) {
         if self.daif & DAIF_I == 0 {
             // SAFETY: they were unmasked when this was made.
-            unsafe { asm!("msr daifclr, #2", options(nostack, preserves_flags)) };
+            unsafe { trace_point!(IRQS_ON, last "msr daifclr, #2") };
         }
     }
 }
@@ -45,7 +49,10 @@ impl AsynchronousMask {
     pub fn new() -> Self {
         let daif;
         // SAFETY: masking is always allowed. Not `nomem`: accesses must not move out of the masked stretch.
-        unsafe { asm!("mrs {}, daif", "msr daifset, #6", out(reg) daif, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("mrs {}, daif", out(reg) daif, options(nostack, preserves_flags));
+            trace_point!(IRQS_OFF, first "msr daifset, #6");
+        }
         AsynchronousMask { daif }
     }
 }
@@ -53,7 +60,7 @@ impl AsynchronousMask {
 impl Drop for AsynchronousMask {
     fn drop(&mut self) {
         // SAFETY: as it was when this was made.
-        unsafe { asm!("msr daif, {}", in(reg) self.daif, options(nostack, preserves_flags)) };
+        unsafe { trace_point!(DAIF, last "msr daif, {a}", self.daif) };
     }
 }
 
@@ -93,6 +100,13 @@ impl<T> IrqLock<T> {
     pub fn try_lock(&self) -> Option<IrqLockGuard<'_, T>> {
         let mask = IrqMask::new();
         Some(IrqLockGuard { inner: self.inner.try_lock()?, _mask: mask })
+    }
+}
+
+impl<T> IrqLock<T> {
+    /// Takes the lock if it is free, where IRQs are masked and stay so.
+    pub fn try_lock_masked(&self) -> Option<SpinMutexGuard<'_, T>> {
+        self.inner.try_lock()
     }
 }
 

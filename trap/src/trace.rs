@@ -129,8 +129,9 @@ impl Ring {
             self.lost.store(self.lost.load(Relaxed) + 1, Relaxed);
         }
         self.tail.store(tail, Relaxed);
-        for (position, word) in (head..end).zip(record) {
-            storage[(position % size) as usize].store(*word, Relaxed);
+        let first = (head % size) as usize;
+        for (word, from) in storage[first..].iter().chain(storage).zip(record) {
+            word.store(*from, Relaxed);
         }
         self.head.store(end, Relaxed);
     }
@@ -290,7 +291,8 @@ pub enum Event {
         /// What was saved.
         saved: Saved,
     },
-    /// The frame is about to be restored; IRQs are as its PSTATE says once that is done. For a new task this is the first event.
+    /// The frame is about to be restored, with IRQs masked, which are as its PSTATE says once that is done. For a new task this is
+    /// the first event.
     Exit {
         /// Address of the frame.
         frame: u64,

@@ -7,7 +7,7 @@ use crate::explain::parse_hex;
 use crate::images::Images;
 use anyhow::{Context, Result, anyhow};
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSymbol};
+use object::{Object, ObjectSegment, ObjectSymbol};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -22,6 +22,10 @@ pub struct Symbols {
     loader: addr2line::Loader,
     /// Where it was loaded, less where it was linked to.
     bias: u64,
+    /// The stubs of the kernel's trace points, by address, and what is executed in them: the instruction at a trace point.
+    stubs: BTreeMap<u64, u64>,
+    /// Behind the last stub.
+    stubs_end: u64,
     /// What the names of our own source files begin with.
     root: String,
 }
@@ -31,7 +35,9 @@ impl Symbols {
     pub fn open(elf: &Path, root: &Path) -> Result<Self> {
         let loader =
             addr2line::Loader::new(elf).map_err(|error| anyhow!("no symbols from {}: {error}", elf.display()))?;
-        Ok(Symbols { elf: elf.into(), loader, bias: 0, root: format!("{}/", root.display()) })
+        let bytes = fs::read(elf).with_context(|| format!("{} cannot be read", elf.display()))?;
+        let (stubs, stubs_end) = trace_stubs(&bytes).unwrap_or_default();
+        Ok(Symbols { elf: elf.into(), loader, bias: 0, stubs, stubs_end, root: format!("{}/", root.display()) })
     }
 
     /// Opens the ELF file of a program that the kernel loaded.
@@ -64,7 +70,7 @@ impl Symbols {
     /// `address` in words: `ffffffc080001234 function+0x34 (kernel/src/main.rs:12)`, as much of it as is known.
     pub fn describe(&self, address: u64) -> String {
         let mut text = format!("{address:016x}");
-        let address = address.wrapping_sub(self.bias);
+        let address = self.site(address.wrapping_sub(self.bias));
         // What the linker left out is at address 0 for the line table, but has no symbol.
         let Some(symbol) = self.loader.find_symbol_info(address) else { return text };
         // `#` leaves out the hash.
@@ -77,6 +83,12 @@ impl Symbols {
             };
         }
         text
+    }
+
+    /// The trace point whose stub `address` is in; else `address`.
+    fn site(&self, address: u64) -> u64 {
+        let stub = self.stubs.range(..=address).next_back().filter(|_| address < self.stubs_end);
+        stub.map_or(address, |(_, &site)| site)
     }
 
     /// The source line of `address`: where others' code is inlined into ours, the line of ours.
@@ -97,6 +109,20 @@ impl Symbols {
         }
         innermost
     }
+}
+
+/// The stubs of a kernel's trace points (`kernel/src/site.rs`), with their sites, and where they end; none in another program.
+fn trace_stubs(elf: &[u8]) -> Option<(BTreeMap<u64, u64>, u64)> {
+    let file = ElfFile64::<object::Endianness>::parse(elf).ok()?;
+    let symbol = |name| file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address());
+    let (start, end) = (symbol("_trace_sites")?, symbol("_trace_sites_end")?);
+    let table = file.segments().find_map(|segment| segment.data_range(start, end - start).ok().flatten())?;
+    let words = table.as_chunks().0.iter().map(|&word| i64::from(i32::from_le_bytes(word)));
+    // Each is relative to its own place.
+    let targets: Vec<_> =
+        (start..).step_by(4).zip(words).map(|(place, offset)| place.wrapping_add_signed(offset)).collect();
+    let stubs = targets.as_chunks().0.iter().map(|&[site, stub]| (stub, site)).collect();
+    Some((stubs, symbol("_trace_stubs_end")?))
 }
 
 /// The names in all ELF files that a machine runs. A file is opened when the console first speaks of it.

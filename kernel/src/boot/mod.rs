@@ -7,7 +7,8 @@ use crate::percpu::this_cpu;
 use crate::process;
 use crate::report;
 use crate::sched::{self, task::Task};
-use crate::{console, counters, fs, irq, power, random, signal, uaccess};
+use crate::site::trace_point;
+use crate::{console, counters, fs, irq, power, random, signal, site, trace, uaccess};
 use alloc::string::String;
 use core::arch::{asm, global_asm};
 use core::ptr::{NonNull, addr_of};
@@ -93,6 +94,8 @@ struct Arguments<'a> {
     /// Ticks of the scheduler a second.
     tick: u64,
     init: Option<Word<'a>>,
+    /// Size of the rings for a trace, in MiB; none when there is to be none.
+    trace: Option<usize>,
     /// A word that means nothing here.
     unknown: Option<Word<'a>>,
     #[cfg(feature = "ktest")]
@@ -110,6 +113,7 @@ impl<'a> Arguments<'a> {
             log: LevelFilter::Info,
             tick: 250,
             init: None,
+            trace: None,
             unknown: None,
             #[cfg(feature = "ktest")]
             ktest: None,
@@ -130,6 +134,8 @@ impl<'a> Arguments<'a> {
                 parse(level).map(|level| arguments.log = level).is_some()
             } else if let Some(tick) = word.value_of("tick") {
                 parse(tick).filter(|tick| (1..=100_000).contains(tick)).map(|tick| arguments.tick = tick).is_some()
+            } else if let Some(mib) = word.value_of("trace") {
+                parse(mib).filter(|mib| (1..=4096).contains(mib)).map(|mib| arguments.trace = Some(mib)).is_some()
             } else if let Some(init) = word.value_of("init") {
                 arguments.init = Some(init);
                 true
@@ -222,6 +228,10 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     let arguments = Arguments::parse(console.bootargs);
     console::init_log(arguments.log, arguments.records);
     power::init(arguments.semihosting, console.psci);
+    if arguments.trace.is_some() {
+        // SAFETY: once, with the early tables, DAIF masked.
+        unsafe { site::patch_trace_points() };
+    }
     let machine = Machine::parse(blob).unwrap_or_else(|why| report::refuse(format_args!("{why}")));
     if entry_el == 3 {
         report::refuse(format_args!(
@@ -237,6 +247,13 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     // The early mappings are gone: look at everything through the final ones, the console first.
     // SAFETY: the tree says that a PL011 is there; the early mapping is not used any more.
     unsafe { console::init(kernel_map::map_device(uart), clock) };
+    if let Some(mib) = arguments.trace
+        && trace::init(mib).is_err()
+    {
+        report::refuse(format_args!(
+            "trace={mib}: the machine has no {mib} MiB of RAM in one piece to spare; give it more memory, or ask for less"
+        ));
+    }
     mm::heap::init();
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
     let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
@@ -306,7 +323,7 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
         report::refuse(format_args!("cannot start {init}: {why}"));
     }
     // SAFETY: interrupts have handlers, and SErrors and debug exceptions a report.
-    unsafe { asm!("msr daifclr, #0xf", options(nostack, preserves_flags)) };
+    unsafe { trace_point!(IRQS_ON, last "msr daifclr, #0xf") };
     sched::yield_now();
     loop {
         aarch64_cpu::asm::wfi();

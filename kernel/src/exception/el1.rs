@@ -10,8 +10,8 @@ use crate::mm::user::{Fault, USER_START};
 use crate::percpu::{count, this_cpu};
 use crate::report::{self, Taken};
 use crate::sched;
+use crate::site::trace_point;
 use crate::{irq, signal, uaccess};
-use core::arch::asm;
 use trap::esr::{Ec, Esr};
 use trap::frame::PtRegs;
 use trap::signal::untagged;
@@ -92,7 +92,7 @@ fn inherit_daif(regs: &PtRegs, esr: Esr) {
     const D: u64 = 1 << 9;
     let debug = if esr.ec() >= Ec::BREAKPOINT_LOWER { D } else { 0 };
     // SAFETY: the frame is saved and ESR and FAR are read; what was unmasked before may be so again.
-    unsafe { asm!("msr daif, {}", in(reg) regs.pstate & DAIF | debug, options(nostack, preserves_flags)) };
+    unsafe { trace_point!(DAIF, last "msr daif, {a}", regs.pstate & DAIF | debug) };
 }
 
 /// An interrupt. On the way out the kernel itself may be preempted, if the interrupted code allows it.

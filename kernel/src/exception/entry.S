@@ -1,4 +1,7 @@
 // From a vector slot to a Rust handler and back. Assembly saves, checks, switches and restores; the handlers think.
+//
+// trace_point (site.rs) is the one instruction that it is given, and clobbers no more than that; while the machine is traced, a branch
+// to where it is executed and the event written down.
 
     .section .entry.text, "ax"
 
@@ -31,7 +34,7 @@
 //
 // Live and DAIF as for save_regs. Leaves x0 = the frame; x1..x28 zero, so that no user value steers speculation in the
 // kernel; x29 = the frame record of zeroes, where a backtrace ends; SP_EL0 = current; no window to user memory.
-    .macro  kernel_entry_el0
+    .macro  kernel_entry_el0 slot
     save_regs
     mrs     x21, sp_el0
     stp     x30, x21, [sp, #{S_LR}]
@@ -47,10 +50,10 @@
     isb
     end_without_pan
     add     x29, sp, #{S_STACKFRAME}
-    mov     x0, sp
     .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28
     mov     x\n, xzr
     .endr
+    trace_point {TRACE_ENTER}+\slot, last="mov x0, sp"
     .endm
 
 // kernel_entry_el1: the frame of an exception from EL1.
@@ -58,7 +61,7 @@
 // Live and DAIF as for save_regs. SP_EL0 is `current` already. The frame record of fp and ELR chains the interrupted function
 // to the handler's backtrace. A window to user memory is closed, and the frame says that it was open: never by a raw TTBR0, as
 // the task's may be another one when it returns. Leaves x0 = the frame.
-    .macro  kernel_entry_el1
+    .macro  kernel_entry_el1 slot
     save_regs
     add     x21, sp, #{S_FRAME_SIZE}
     stp     x30, x21, [sp, #{S_LR}]
@@ -76,7 +79,7 @@
     window_close x20
     isb
 1:  end_without_pan
-    mov     x0, sp
+    trace_point {TRACE_ENTER}+\slot, last="mov x0, sp"
     .endm
 
 // kernel_exit: back to what the frame at sp says, and past it.
@@ -85,7 +88,7 @@
 // to eret DAIF is fully masked: an exception in between would overwrite ELR and SPSR. Nothing but the restore stands here. The
 // barrier behind eret stops speculation past it.
     .macro  kernel_exit el
-    msr     daifset, #0xf
+    trace_point {TRACE_EXIT}, first="msr daifset, #0xf"
     without_pan
     .if \el == 1
     ldr     x21, [sp, #{S_ACCESS_WINDOW}]
@@ -121,11 +124,11 @@
     isb
     .endm
 
-// entry_stub: one handler's way in and out. The handler is `extern "C" fn(&mut PtRegs)`; from EL0 it returns with IRQs
+// entry_stub: one handler's way in and out; slot = its index in the table. The handler is `extern "C" fn(&mut PtRegs)`; from EL0 it returns with IRQs
 // masked and no work left (exception::el0).
-    .macro  entry_stub el, label
+    .macro  entry_stub el, label, slot
 \label:
-    kernel_entry_el\el
+    kernel_entry_el\el \slot
     bl      \label\()_handler
     kernel_exit \el
     .endm
@@ -133,7 +136,7 @@
 // bad_mode_stub: a slot that nothing may use: report and stop. x1 = its index in the table.
     .macro  bad_mode_stub el, label, slot
 \label:
-    kernel_entry_el\el
+    kernel_entry_el\el \slot
     mov     x1, #\slot
     bl      bad_mode
     brk     #0xdead
@@ -143,14 +146,14 @@
     bad_mode_stub 1, el1t_irq, 1
     bad_mode_stub 1, el1t_fiq, 2
     bad_mode_stub 1, el1t_error, 3
-    entry_stub 1, el1h_sync
-    entry_stub 1, el1h_irq
+    entry_stub 1, el1h_sync, 4
+    entry_stub 1, el1h_irq, 5
     bad_mode_stub 1, el1h_fiq, 6
-    entry_stub 1, el1h_error
-    entry_stub 0, el0_sync
-    entry_stub 0, el0_irq
+    entry_stub 1, el1h_error, 7
+    entry_stub 0, el0_sync, 8
+    entry_stub 0, el0_irq, 9
     bad_mode_stub 0, el0_fiq, 10
-    entry_stub 0, el0_error
+    entry_stub 0, el0_error, 11
     bad_mode_stub 0, el0_32_sync, 12
     bad_mode_stub 0, el0_32_irq, 13
     bad_mode_stub 0, el0_32_fiq, 14
@@ -193,7 +196,7 @@ bad_stack:
     adr     x1, vectors
     sub     x1, x30, x1
     lsr     x1, x1, #7                  // 128 bytes a slot
-    mov     x0, sp
+    trace_point {TRACE_ENTER_BAD_STACK}, a=x1, last="mov x0, sp"
     bl      {bad_stack_handler}
     brk     #0xdead
 

@@ -33,6 +33,12 @@
 //! A fault at a user address may be none: memory that is touched for the first time, a stack that grows, a page to be copied
 //! after a `fork`. Those are served, by the same code for the program and for a copy, before there is talk of a signal or a fixup.
 //!
+//! # The trace
+//!
+//! The last instruction of `kernel_entry` and the first of `kernel_exit` are trace points ([`site`](crate::site)), and so are those
+//! that mask and unmask IRQs: while the machine is traced, branches to stubs that write the event down ([`trace`](crate::trace)); else
+//! what they would be anyway.
+//!
 //! # Single steps
 //!
 //! MDSCR_EL1.KDE stays 0, so the CPU takes no step, breakpoint or watchpoint exception from EL1, whatever a program has armed; the
@@ -47,6 +53,7 @@ use crate::mm::stacks::THREAD_SHIFT;
 use crate::mm::user::Access;
 use crate::percpu::{PerCpu, count, this_cpu};
 use crate::report::{self, Taken};
+use crate::site::{kind, point_macro};
 use crate::uaccess::CURRENT_TTBR0;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -56,6 +63,7 @@ use trap::frame::{NO_SYSCALL, PtRegs, S_FRAME_SIZE};
 use trap::slot::Slot;
 
 global_asm!(
+    point_macro!(),
     include_str!("../uaccess/window.S"),
     include_str!("vectors.S"),
     include_str!("entry.S"),
@@ -74,6 +82,9 @@ global_asm!(
     CPU_OVERFLOW_STACK = const offset_of!(PerCpu, overflow_stack),
     schedule_tail = sym el0::schedule_tail,
     exit_to_user = sym el0::exit_to_user,
+    TRACE_ENTER = const kind::ENTER,
+    TRACE_ENTER_BAD_STACK = const kind::ENTER_BAD_STACK,
+    TRACE_EXIT = const kind::EXIT,
     bad_stack_handler = sym stack::bad_stack,
 );
 
@@ -101,7 +112,12 @@ fn read_far() -> u64 {
 }
 
 /// Unmasks the DAIF bits of `$mask` (debug 8, SError 4, IRQ 2, FIQ 1).
+#[collapse_debuginfo(yes)]
 macro_rules! unmask {
+    (0b1111) => {
+        // SAFETY: as below.
+        unsafe { crate::site::trace_point!(IRQS_ON, last "msr daifclr, #0b1111") }
+    };
     ($mask:literal) => {
         // SAFETY: the frame is saved and ESR and FAR are read; see the table in the module's documentation. Not `nomem`.
         unsafe { core::arch::asm!(concat!("msr daifclr, #", $mask), options(nostack, preserves_flags)) }
@@ -109,10 +125,11 @@ macro_rules! unmask {
 }
 
 /// Masks IRQs; `kernel_exit` masks the rest.
+#[collapse_debuginfo(yes)]
 macro_rules! mask_irqs {
     () => {
         // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
-        unsafe { core::arch::asm!("msr daifset, #2", options(nostack, preserves_flags)) }
+        unsafe { crate::site::trace_point!(IRQS_OFF, first "msr daifset, #2") }
     };
 }
 use {mask_irqs, unmask};

@@ -6,6 +6,7 @@ use crate::console;
 use crate::mm::kernel_map::map_device;
 use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sched;
+use crate::site::trace_point;
 use crate::sync::IrqLock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -67,6 +68,11 @@ pub fn handling() -> Option<u32> {
     (irq != NONE).then_some(irq)
 }
 
+/// Whether an interrupt has a handler.
+pub fn is_handled(irq: u32) -> bool {
+    HANDLERS.get(irq as usize).is_some_and(|handler| handler.get().is_some())
+}
+
 /// An interrupt that was acknowledged and not ended, though no handler runs for it. For reports.
 pub fn not_ended() -> Option<u32> {
     // Whoever holds the controller is just about to end one.
@@ -91,12 +97,15 @@ extern "C" fn handle_pending(_: *const c_void) {
         count(&cpu.counters.spurious);
     }
     while let Some(irq) = next {
-        HANDLING[cpu.index].store(irq.number(), Relaxed);
+        let handling = HANDLING[cpu.index].as_ptr();
+        // SAFETY: a store to the atomic word that only this CPU writes.
+        unsafe { trace_point!(IRQ, first "str {a:w}, [{b}]", irq.number(), handling) };
         let handler = HANDLERS[irq.number() as usize].get();
         if let Some(handler) = handler {
             handler();
         }
-        HANDLING[cpu.index].store(NONE, Relaxed);
+        // SAFETY: as above.
+        unsafe { trace_point!(IRQ_END, last "str {a:w}, [{b}]", NONE, handling) };
         let mut controller = controller().lock();
         if handler.is_none() {
             // Nobody would quieten its device, and it would come again at once.

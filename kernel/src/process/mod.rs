@@ -7,6 +7,7 @@ use crate::mm::OutOfMemory;
 use crate::power;
 use crate::sched::task::{Exit, Id, State, Task};
 use crate::sched::{self, current};
+use crate::site::trace_point;
 use crate::sync::IrqMask;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -40,6 +41,8 @@ pub fn fork(regs: &PtRegs, stack: Option<u64>, tls: Option<u64>) -> Result<Arc<T
 /// Ends the running task.
 pub fn exit(exit: Exit) -> ! {
     let task = current();
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(END, u32::from(exit_code(exit))) };
     if task.id == INIT {
         // What is counted is all that happens: no interrupt comes after.
         let _mask = IrqMask::new();

@@ -16,6 +16,7 @@ use crate::percpu::this_cpu;
 use crate::power::{self, PANIC_EXIT_CODE};
 use crate::process::INIT;
 use crate::sched::{self, task::Task};
+use crate::site::trace_point;
 use crate::{kprint, kprintln};
 use core::arch::asm;
 use core::ffi::c_void;
@@ -147,7 +148,7 @@ pub fn refuse(cause: fmt::Arguments<'_>) -> ! {
     kprintln!("kernel stopped: {cause}");
     let mut report = REPORT.lock();
     set_cause(&mut report, cause);
-    console::record(&*report);
+    write_record(&report);
     power::off(PANIC_EXIT_CODE)
 }
 
@@ -175,7 +176,7 @@ fn write(event: Event<'_>) {
                 true => kprint!("{}", report.brief()),
                 false => {}
             }
-            console::record(&*report);
+            write_record(&report);
         }
         None => log::warn!("{}", event.cause),
     }
@@ -222,9 +223,16 @@ extern "C" fn end_here(event: *const c_void) {
             set_taken(&mut report, event.taken);
             kprintln!("{}; PC [<{:016x}>]", report.cause, report.pc.0);
         }
-        console::record(&*report);
+        write_record(&report);
     }
     power::off(PANIC_EXIT_CODE)
+}
+
+/// Writes a report for tools.
+fn write_record(report: &Report) {
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(REPORT) };
+    console::record(report);
 }
 
 fn set_cause(report: &mut Report, cause: fmt::Arguments<'_>) {

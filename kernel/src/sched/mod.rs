@@ -9,6 +9,7 @@ pub mod task;
 use crate::mm::OutOfMemory;
 use crate::mm::stacks::MAX_STACKS;
 use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
+use crate::site::{kind, point_macro, trace_point};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
 use crate::uaccess;
 use crate::{bug_on, warn_on};
@@ -21,11 +22,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use task::{CONTEXT_FP, CONTEXT_PC, CONTEXT_REGS, Context, FpState, Id, State, Task};
 
 global_asm!(
+    point_macro!(),
     include_str!("switch.S"),
     CONTEXT_REGS = const CONTEXT_REGS,
     CONTEXT_FP = const CONTEXT_FP,
     CONTEXT_PC = const CONTEXT_PC,
     CPU_CURRENT = const offset_of!(PerCpu, current),
+    TRACE_SWITCH = const kind::SWITCH,
 );
 
 unsafe extern "C" {
@@ -108,6 +111,8 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
 
 /// Enters a new task and makes it ready.
 pub fn spawn(task: Arc<Task>) {
+    // SAFETY: a nop, unless traced; the task is held here.
+    unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
     TASKS.lock().insert(task.id, task.clone());
     run_queue().lock().ready.push_back(task);
 }
@@ -140,6 +145,8 @@ fn make_ready(task: &Arc<Task>, from: State) {
         return;
     }
     task.state.store(State::Runnable as u8, Relaxed);
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(WAKE, Arc::as_ptr(task)) };
     // A task that is about to wait but has not been switched out yet just goes on.
     if queue.running.as_ref().is_some_and(|running| Arc::ptr_eq(running, task)) {
         return;
@@ -225,6 +232,8 @@ pub fn yield_now() {
 
 /// A switch that the running task did not ask for, if one is wanted still. IRQs are masked.
 pub fn preempt() {
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(PREEMPT) };
     if schedule() {
         count(&this_cpu().counters.preemptions);
     }

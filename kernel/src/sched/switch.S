@@ -24,7 +24,7 @@ cpu_switch_to:
     ldr     x30, [x1, #{CONTEXT_PC}]
     mrs     x10, tpidr_el1
     mrs     x11, daif
-    msr     daifset, #0xf
+    trace_point {TRACE_SWITCH}, a=x2, first="msr daifset, #0xf"
     mov     sp, x9
     msr     sp_el0, x2
     str     x2, [x10, #{CPU_CURRENT}]

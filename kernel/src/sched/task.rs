@@ -4,6 +4,7 @@ use crate::fs::Files;
 use crate::mm::stacks::KernelStack;
 use crate::mm::user::AddressSpace;
 use crate::mm::{OutOfMemory, heap, kernel_map};
+use crate::site::trace_point;
 use crate::sync::IrqLock;
 use crate::uaccess::CURRENT_TTBR0;
 use alloc::sync::Arc;
@@ -79,6 +80,11 @@ impl Preempt {
     #[inline(always)]
     pub fn enable(&self) {
         self.count.store(self.count.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// How often it is forbidden; 255 for more.
+    pub fn depth(&self) -> u8 {
+        self.count.load(Relaxed).try_into().unwrap_or(u8::MAX)
     }
 
     /// Whether a switch is allowed here.
@@ -241,4 +247,6 @@ fn short_name(path: &str) -> String<16> {
 /// Sets the name a task goes by in reports.
 pub fn set_name(task: &Task, path: &str) {
     *task.name.lock() = short_name(path);
+    // SAFETY: a nop, unless traced.
+    unsafe { trace_point!(EXEC) };
 }

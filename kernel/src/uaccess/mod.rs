@@ -4,9 +4,10 @@
 //! `copy.S` do it with EL0's rights, inside a window (`window.S`) outside of which the CPU refuses the kernel every user address.
 //! Their instructions stand in the exception table, which the EL1 abort handler asks.
 
-use crate::extable::{self, Kind, target};
+use crate::extable::{self, Kind};
 use crate::mm::{OutOfMemory, PAGE_SIZE, USER_END, heap};
 use crate::percpu::PerCpu;
+use crate::site::{Site, patch};
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::mem::{MaybeUninit, offset_of};
@@ -37,15 +38,9 @@ unsafe extern "C" {
     fn raw_copy_to_user(to: usize, from: *const u8, length: usize) -> usize;
     fn raw_clear_user(to: usize, _: usize, length: usize) -> usize;
     fn raw_peek(address: usize) -> Peeked;
+    /// Instructions that a CPU with FEAT_PAN has no use for, and what comes after them.
     static _pan_sites: Site;
     static _pan_sites_end: Site;
-}
-
-/// Instructions that a CPU with FEAT_PAN has no use for: where they begin and end, each relative to its own place.
-#[repr(C)]
-struct Site {
-    start: i32,
-    end: i32,
 }
 
 /// Whether this CPU has FEAT_PAN.
@@ -73,23 +68,12 @@ pub unsafe fn init() {
         return;
     }
     HAS_PAN.store(true, Relaxed);
-    let start = addr_of!(_pan_sites);
-    // SAFETY: the linker lays the sites out between the two symbols, read-only.
-    let sites = unsafe { core::slice::from_raw_parts(start, addr_of!(_pan_sites_end).offset_from_unsigned(start)) };
-    for site in sites {
-        let (start, end) = (target(&site.start), target(&site.end));
-        // B, forward by so many instructions.
-        let branch = 0x1400_0000 | ((end - start) / 4) as u32;
-        // SAFETY: the site's first instruction, in the image; nobody executes it before the barriers below.
-        unsafe {
-            core::ptr::with_exposed_provenance_mut::<u32>(start).write_volatile(branch);
-            asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", in(reg) start, options(nostack, preserves_flags));
-        }
-    }
-    // SAFETY: what was written is fetched from here on; user memory is not touched but by LDTR and STTR.
+    // SAFETY: as promised by the caller; a branch past what only CPUs without FEAT_PAN need.
+    unsafe { patch(&raw const _pan_sites, &raw const _pan_sites_end) };
+    // SAFETY: user memory is not touched but by LDTR and STTR.
     unsafe {
         asm!(
-            "dsb ish", "isb", "mrs {0}, sctlr_el1", "bic {0}, {0}, {1}", "msr sctlr_el1, {0}", "isb",
+            "mrs {0}, sctlr_el1", "bic {0}, {0}, {1}", "msr sctlr_el1, {0}", "isb",
             ".arch_extension pan", "msr pan, #1", ".arch_extension nopan",
             out(reg) _, in(reg) SPAN, options(nostack, preserves_flags)
         );

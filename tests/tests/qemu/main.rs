@@ -12,6 +12,7 @@ mod ktest;
 mod machine;
 mod programs;
 mod strangers;
+mod trace;
 mod user_faults;
 
 use libtest_mimic::{Arguments, Trial};
@@ -39,6 +40,7 @@ fn all() -> Vec<Trial> {
         ktest::trials(),
         programs::trials(),
         strangers::trials(),
+        trace::trials(),
         user_faults::trials(),
     ]
     .into_iter()

@@ -38,7 +38,7 @@ fn static_c() -> Result<()> {
 }
 
 /// Builds `tests/qemu/NAME.c` in `folder`.
-fn compile(folder: &TempDir, name: &str, options: &[&str]) -> Result<PathBuf> {
+pub fn compile(folder: &TempDir, name: &str, options: &[&str]) -> Result<PathBuf> {
     let program = folder.path().join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/qemu/{name}.c"));
     let mut compiler = Command::new(C_COMPILER);
