@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use trap::frame::NO_SYSCALL;
 use trap::record::{Kind, Report};
 use trap::slot::Slot;
@@ -247,7 +248,9 @@ fn what_never_returned_ends_where_its_place_is_taken() {
         (30, 1, irq(Slot::El1hIrq, 0x1000)),
         (40, 1, returns(0x2000, 1, 0)),
         (50, 1, call(0x2000, 1, 0)),
-        (60, 1, call(0x2000, 1, 0)),
+        (60, 1, call(0x3000, 1, 0)),
+        (70, 1, returns(0x4000, 1, 0)),
+        (80, 1, Event::Preempt),
     ]);
     let expected = [
         (Exception, 0, 0, 40, false),
@@ -255,10 +258,11 @@ fn what_never_returned_ends_where_its_place_is_taken() {
         (Exception, 2, 20, 30, true),
         (Exception, 1, 30, 40, true),
         (Exception, 0, 50, 60, true),
-        (Exception, 0, 60, 60, true),
+        (Exception, 0, 60, 70, true),
     ];
     let model = model(&trace);
     assert_eq!(lane(&model, 1, 1), expected);
+    assert_eq!(lane(&model, 1, 0), [(User, 0, 40, 50, false), (User, 0, 70, 80, true)]);
     // Of what has no end only the time is known.
     assert_eq!(cost_of(&model, "io_destroy")[0], Some(Instructions { own: 105 - 30, total: 105 }));
 }
@@ -280,8 +284,11 @@ fn addresses_are_those_of_the_program_that_ran_then() {
     assert_eq!(model.text(model.frames[1].at), "0x400844 hello::main+0x844 (p.rs:2)");
     assert_eq!(model.tasks[0].name, "hello");
     // A name that is told later is that of before.
-    let later = timeline([(0, 3, Event::Preempt), (5, 0, switch(Left::Runnable, 3, "late"))]);
-    assert_eq!(Names::new(&later).name(3), "late");
+    let exec = Event::Exec { name: "later".into() };
+    let late =
+        timeline([(0, 3, Event::Preempt), (5, 0, switch(Left::Runnable, 3, "late")), (6, 3, exec), (7, 4, exec)]);
+    let names = Names::new(&late);
+    assert_eq!([0, 3, 4, 5].map(|task| names.name(task)), ["idle", "late", "later", ""]);
 }
 
 #[test]
@@ -454,6 +461,7 @@ fn what_does_not_nest_is_found() {
 fn the_text_is_as_ftrace_has_it() {
     let mut trace = timeline(getpid());
     trace.lost = 9;
+    trace.events[2].record.state = State { irqs_off: true, ..State::default() };
     trace.events[3].record.state = State { irqs_off: true, need_resched: true, in_irq: true, preempt: 2 };
     let text = text::text(&trace, &[], describe);
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -470,7 +478,7 @@ fn the_text_is_as_ftrace_has_it() {
         ),
         (
             2,
-            "           hello-1       [000] ....     0.000000020: exception_exit: pc=hello::main+0x0 pstate=0x0 (EL0t, nzcv, daif)",
+            "           hello-1       [000] d...     0.000000020: exception_exit: pc=hello::main+0x0 pstate=0x0 (EL0t, nzcv, daif)",
         ),
         (3, "           hello-1       [000] dNh2     0.000000100: sys_enter: NR 172 (7, 0, 0, 0, 0, 0)"),
         (4, "           hello-1       [000] ....     0.000000130: sys_exit: NR 172 = 1"),
@@ -526,6 +534,7 @@ fn the_rings_are_found_in_memory() {
     use std::sync::atomic::AtomicU64;
     use trap::trace::{Directory, MAGIC, RECORD_WORDS, Ring, SCHEMA};
     let memory = Memory::new(1).unwrap();
+    assert!(Command::new("test").arg("-w").arg(memory.path()).status().unwrap().success(), "for QEMU, too");
     let file = fs::OpenOptions::new().read(true).write(true).open(memory.path()).unwrap();
     let write = |offset: u64, words: &[u64]| {
         file.write_all_at(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>(), offset).unwrap();
