@@ -610,6 +610,23 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_has_a_name() {
+        let parse = |line: &[&str]| {
+            let cli = Cli::try_parse_from(["xtask", "trace"].iter().chain(line)).map_err(|error| error.kind())?;
+            let Verb::Trace(args) = cli.verb else { unreachable!("the verb is given") };
+            Ok::<_, ErrorKind>(args)
+        };
+        let args = parse(&["-o", "t", "--ring", "4", "--text", "crash", "-o"]).unwrap();
+        assert_eq!((args.output, args.ring, args.text), (Some("t".into()), Some(4), true));
+        assert_eq!(args.machine.words, ["crash", "-o"]);
+        assert_eq!(parse(&["--ring", "0"]).err(), Some(ErrorKind::ValueValidation));
+        let title = |line: &[&str]| title(&parse(line).unwrap().machine.config());
+        assert_eq!((&*title(&[]), &*title(&["crash", "null"])), ("trace", "crash"));
+        assert_eq!((&*title(&["--ktest", "slot"]), &*title(&["--exec", "d/a.out"])), ("slot", "a.out"));
+        assert_eq!([32, 64, 256, 4096].map(trace::ring_for), [8, 16, 32, 32]);
+    }
+
+    #[test]
     fn words_for_the_shell() {
         assert_eq!(shell_quoted("-M"), "-M");
         assert_eq!(shell_quoted(""), "''");

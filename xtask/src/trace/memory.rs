@@ -62,7 +62,11 @@ impl Memory {
 
     /// The trace in it, where the kernel with the ELF file `kernel` has run.
     pub fn rings(&self, kernel: &Path) -> Result<Rings> {
-        let offset = TEXT_OFFSET + directory_offset(kernel)?;
+        self.rings_by(TEXT_OFFSET + directory_offset(kernel)?)
+    }
+
+    /// The trace with its directory at `offset`.
+    pub(super) fn rings_by(&self, offset: u64) -> Result<Rings> {
         let words = self.words(offset, Directory::WORDS as u64)?;
         let directory = words.first_chunk().and_then(Directory::parse).context(
             "the kernel has set up no trace: it ended before it could, or its memory has no room for the ring (then its \

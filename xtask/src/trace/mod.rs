@@ -17,6 +17,9 @@ pub mod syscall;
 pub mod text;
 pub mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Program, Tracing};
 use crate::symbols::Names;

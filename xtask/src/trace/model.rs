@@ -468,7 +468,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         if !to_el1 {
             self.drop_to(task, t, 0);
             self.ground(task, t, Some(Type::User));
-        } else if self.lanes[task].stack.is_empty() {
+        } else if self.lanes[task].stack.is_empty() && self.lanes[task].ground.is_none() {
             self.ground(task, t, Some(Type::Kernel));
         }
     }
