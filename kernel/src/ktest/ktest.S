@@ -67,6 +67,16 @@ ktest_slots:
     .quad   ktest_slot_\number
     .endr
 
+// ktest_trace_point(pattern, sp, nzcv, daif): a trace point, x0..x30 being the pattern; then as an exception that came back.
+    .global ktest_trace_point
+ktest_trace_point:
+    mov     sp, x1
+    msr     nzcv, x2
+    msr     daif, x3
+    load_pattern 30
+    trace_point {TRACE_PREEMPT}, last="nop"
+    b       ktest_returned
+
 // ktest_returned: where an exception that came back goes on: stores x0..x30 to ktest_registers, then tells the test by
 // BRK. Clobbers TPIDR_EL0.
     .global ktest_returned

@@ -12,6 +12,7 @@ mod report;
 mod slot;
 mod stack;
 
+use crate::site::{kind, point_macro};
 use crate::sync::IrqLock;
 use crate::{console, extable, kprintln, power};
 use core::arch::{asm, global_asm};
@@ -30,9 +31,11 @@ pub const PROBE: u16 = 0x7e57;
 pub const RETURNED: u16 = 0x7e58;
 
 global_asm!(
+    point_macro!(),
     include_str!("ktest.S"),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
+    TRACE_PREEMPT = const kind::PREEMPT,
     KERNEL = const extable::Kind::Kernel as u32,
 );
 

@@ -8,10 +8,11 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trap::frame::PtRegs;
 
-pub(super) const TESTS: &[Test] = &[("daif", daif)];
+pub(super) const TESTS: &[Test] = &[("daif", daif), ("trace.point", trace_point)];
 
 unsafe extern "C" {
     fn ktest_returned();
+    fn ktest_trace_point(pattern: *const u64, sp: usize, nzcv: u64, daif: u64) -> !;
     static ktest_exit: u8;
     static ktest_slots: [unsafe extern "C" fn(*const u64, usize) -> !; 16];
 }
@@ -24,9 +25,14 @@ const ESR_SERROR: u64 = 0x2f << 26 | 1 << 25 | 0x11;
 const SPSR_A32_USR: u64 = 0x10;
 const SPSR_EL1T: u64 = 0x3c4;
 const SPSR_EL1H: u64 = 0x3c5;
+/// NZCV and DAIF, in SPSR.
+const NZCV_DAIF: u64 = 0xf << 28 | 0xf << 6;
 
 /// DAIF as the last [`PROBE`] found it in the handler.
 static PROBED: AtomicU64 = AtomicU64::new(0);
+
+/// NZCV and DAIF as ktest_returned is to find them.
+static RETURNED_PSTATE: AtomicU64 = AtomicU64::new(SPSR_EL1H & NZCV_DAIF);
 
 /// x0..x30 as ktest_returned found them.
 #[unsafe(export_name = "ktest_registers")]
@@ -105,18 +111,27 @@ pub fn on_brk(regs: &mut PtRegs, immediate: u16) {
             PROBED.store(read_daif(), Relaxed);
             regs.pc += 4;
         }
-        _ => returned(),
+        _ => returned(regs.pstate),
     }
 }
 
 /// An exception that was entered by [`enter`] returned: no register may have changed.
-fn returned() {
+fn returned(pstate: u64) {
+    check("PSTATE", pstate & NZCV_DAIF, RETURNED_PSTATE.load(Relaxed));
     for (index, (found, wanted)) in REGISTERS.iter().zip(seeded()).enumerate() {
         if found.load(Relaxed) != wanted {
             verdict(Err(format_args!("x{index} is {:#x} instead of {wanted:#x}", found.load(Relaxed))));
         }
     }
     verdict(Ok(()))
+}
+
+/// A trace point changes nothing, of whatever is in the registers and the flags, and with SErrors unmasked alone.
+fn trace_point() {
+    let (nzcv, daif) = (seeded()[0] & 0xf << 28, 0b1011 << 6);
+    RETURNED_PSTATE.store(nzcv | daif, Relaxed);
+    // SAFETY: it goes on at ktest_returned, which does not come back either.
+    unsafe { ktest_trace_point(seeded().as_ptr(), local_sp(), nzcv, daif) }
 }
 
 /// A synchronous exception from EL1 runs its handler with DAIF as interrupted; after a debug exception, debug masked.

@@ -75,6 +75,7 @@ const TESTS: &[(&str, Ends)] = &[
     ("slot.14", MadeUp(Slot::El032Fiq, None, A32_USR)),
     ("slot.15", MadeUp(Slot::El032Error, Some((SERROR, 0, None)), A32_USR)),
     ("daif", Well),
+    ("trace.point", Well),
     ("irq.spurious", Well),
     ("irq.unexpected", Well),
     ("preempt", Well),

@@ -31,13 +31,14 @@ const AGREE: &[(&str, u8, &str)] = &[
 const OTHERS: &[(&str, Test)] = &[
     ("counters", counters_agree),
     ("irqs", || irqs_alternate("sleepers")),
-    ("irqs.copies", || irqs_alternate("memory")),
+    ("irqs.memory", || irqs_alternate("memory")),
     ("registers", registers),
     ("masked", masked),
     ("calls", calls),
     ("switches", switches),
     ("signals", signals),
     ("overruns", overruns),
+    ("point", point),
     ("panic", panic),
     ("overflow", overflow),
     ("hang", hang),
@@ -187,12 +188,18 @@ fn irqs_alternate(line: &str) -> Result<()> {
     const I: u64 = 1 << 7;
     traced(program(line), 64, |ran, rings| {
         ran.ended(0)?;
-        let (mut off, mut toggles, mut handling) = (true, 0, None);
+        let names = Names::read(&images(false).elf)?;
+        let (mut off, mut toggles, mut handling, mut inherits) = (true, 0, None, false);
         for (number, record) in all(rings)?.iter().enumerate() {
             let state = format!("record {number}, {:x?}", record.event);
+            if std::mem::take(&mut inherits) {
+                let unmasked = matches!(record.event, Event::IrqsOn { site } if names.holds(site, "el1h_sync_handler"));
+                ensure!(unmasked || matches!(record.event, Event::Exit { .. }), "{state}: what el1h_sync does first");
+            }
             match record.event {
-                Event::Enter { saved, .. } => {
+                Event::Enter { slot, saved, .. } => {
                     same(&state, saved.pstate & I != 0, off)?;
+                    inherits = slot == Slot::El1hSync && !off;
                     off = true;
                 }
                 Event::Exit { pstate, .. } => off = pstate & I != 0,
@@ -277,6 +284,23 @@ fn registers() -> Result<()> {
     for (line, tick) in [("registers", 5_000), ("registers", 4_001), ("forktree", 3_011), ("memory", 4_001)] {
         traced(Config { append: format!("tick={tick}"), ..program(line) }, 8, |ran, _| ran.ended(0))
             .with_context(|| format!("{line}, tick={tick}"))?;
+    }
+    Ok(())
+}
+
+/// A trace point that is passed with a pattern in the registers and the flags, eight times another.
+fn point() -> Result<()> {
+    for seed in 0..8 {
+        traced(
+            Config { ktest: Some("trace.point".into()), append: format!("seed={seed}"), ..program("init") },
+            1,
+            |ran, rings| {
+                ran.ended(0)?;
+                let points = all(rings)?.iter().filter(|record| record.event == Event::Preempt);
+                same("points", points.count(), 1)
+            },
+        )
+        .with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }
