@@ -10,7 +10,7 @@ const COLUMNS = ["task", "el", "depth", "type", "start", "end", "open", "kind", 
 
 // Sizes in CSS pixels.
 const LABELS = 152, EDGE = 12, RULER = 25, CPU = 20, MASKED = 5, STRIP = 13, ROW = 20, GAP = 9, OVERVIEW = 44;
-const FONT = "11px ", SHORTEST = 16, ARROWS = 40;
+const FONT = "11px ", SHORTEST = 16, ARROWS = 40, APART = 9;
 
 const SIGNALS = { 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
 const CLASSES = { syscall: "system call", irq: "interrupt", fault: "fault", serror: "SError", brk: "breakpoint", other: "other exception" };
@@ -146,8 +146,8 @@ function relate() {
 function schedule() {
   return data.cpus.map(({ index, running, masked }) => ({
     index,
-    running: new Track(running.keys(), (k) => running[k][0], (k) => running[k + 1]?.[0] ?? data.end),
-    masked: new Track(masked.keys(), (k) => masked[k][0], (k) => masked[k][1]),
+    running: new Track([...running.keys()], (k) => running[k][0], (k) => running[k + 1]?.[0] ?? data.end),
+    masked: new Track([...masked.keys()], (k) => masked[k][0], (k) => masked[k][1]),
   }));
 }
 
@@ -332,7 +332,7 @@ function readColours() {
   probe.remove();
   const dark = matchesDark();
   // The golden angle keeps neighbours apart, however many tasks there are.
-  colours.tasks = data.tasks.map(({ id }, index) => (id === 0 ? colours.kernel : `hsl(${(205 + index * 137.5) % 360} ${dark ? "36% 36%" : "62% 80%"})`));
+  colours.tasks = data.tasks.map(({ id }, index) => (id === 0 ? colours.kernel : `hsl(${(205 + index * 137.5) % 360} ${dark ? "36% 31%" : "50% 82%"})`));
   colours.sans = getComputedStyle(document.body).fontFamily;
   colours.hatch = hatch();
 }
@@ -552,7 +552,7 @@ function clip(context, text, room) {
   const width = widthOf(context, text);
   if (width <= room) return text;
   const letters = Math.floor(text.length * room / width) - 1;
-  return letters >= 2 ? text.slice(0, letters) + "…" : "";
+  return letters >= 4 ? text.slice(0, letters) + "…" : "";
 }
 
 /** The marks in view, none nearer than some pixels to the one before. */
@@ -572,7 +572,7 @@ function* marksInView(group, apart) {
 }
 
 function paintMarks(context, group) {
-  for (const [index, x] of marksInView(group, 4)) {
+  for (const [index, x] of marksInView(group, APART)) {
     stats.marks++;
     glyph(context, data.marks[index].type, x, group.y + STRIP / 2);
   }
@@ -611,7 +611,7 @@ function paintArrows(context) {
     for (const [index, x] of marksInView(group, 0)) {
       const { type, other } = data.marks[index];
       const to = type === "wake" && other !== null && groups.find((group) => group.task === other);
-      if (to && to !== group) list.push([x, group.y + STRIP / 2, to.y + (to.y > group.y ? STRIP - 1 : to.end - to.y)]);
+      if (to && to !== group) list.push([x, group.y + STRIP / 2, to.y + (to.y > group.y ? 2 : STRIP)]);
       if (list.length > ARROWS) return;
     }
   }
@@ -729,8 +729,8 @@ function paintRange(context) {
   context.fillText(text, x + 8, 13);
 }
 
-/** The whole trace: who runs, what for, and what was found. Each column shows what there is in its middle; faults, reports
- *  and matches are never left out. */
+/** The whole trace: who runs, what for, and what was found. Each column shows what there is in its middle; reports and
+ *  matches are never left out. */
 function paintOverview(context) {
   const at = (t) => LABELS + (t / Math.max(data.end, 1)) * plot.width;
   for (let x = 0; x < plot.width; x++) {
@@ -751,8 +751,6 @@ function paintOverview(context) {
       last = x;
     }
   };
-  const faults = data.kinds.flatMap((kind, k) => (["fault", "serror"].includes(kind.class) ? model.ofKind[k] : []));
-  ticks(faults.map((i) => data.spans.start[i]), colours.fault, 20, 13);
   ticks(state.matches.map((i) => data.spans.start[i]), colours.accent, 35, 6);
   ticks(data.reports.map(({ t }) => t), colours.danger, 2, OVERVIEW - 4);
   context.fillStyle = colours["text-dim"];
@@ -786,7 +784,7 @@ function hit(x, y) {
   const group = groups.find((group) => y >= group.y && y < group.end);
   if (group && y < group.y + STRIP) {
     let found = null, distance = 7;
-    for (const [index, at] of marksInView(group, 4)) if (Math.abs(at - x) < distance) [found, distance] = [{ what: "mark", index }, Math.abs(at - x)];
+    for (const [index, at] of marksInView(group, APART)) if (Math.abs(at - x) < distance) [found, distance] = [{ what: "mark", index }, Math.abs(at - x)];
     return found;
   }
   const row = group?.rows.find((row) => y >= row.y && y < row.y + ROW);
@@ -833,7 +831,7 @@ function make(tag, properties = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -897,12 +895,12 @@ function spanDetails(i) {
       entry("Slot", frame.slot, true),
       entry("PSTATE", string(frame.pstate), true),
       entry("ESR", frame.esr, true),
-      entry("In words", frame.words === null || kindOf(i).class === "irq" ? null : string(frame.words)),
+      entry("In words", kindOf(i).class === "syscall" ? string(frame.words) : null),
       entry("FAR", frame.far, true)),
     family("Where it is", chainWithUser(i), i),
     family("In it", childrenOf(i), i),
     fields && make("h3", {}, "The syndrome, field by field"),
-    fields && make("pre", { tabindex: 0, "aria-label": "The syndrome, field by field" }, fields),
+    fields && fieldTable(fields),
     frame.regs && make("h3", {}, "Registers saved in the frame"),
     frame.regs && registers(frame.regs),
   ];
@@ -945,6 +943,14 @@ function peerButtons(i) {
     make("span", { class: "dim" }, `${number(place + 1)} of ${number(peers.length)}`));
 }
 
+/** The tool's table as a table whose words wrap; as it is, should it look otherwise. */
+function fieldTable(text) {
+  const [head, ...lines] = text.trimEnd().split("\n").map((line) => /^ *(\S+) +(\S+) +(\S+) +(.+)$/.exec(line)?.slice(1));
+  if (!head || lines.includes(undefined)) return make("pre", { tabindex: 0 }, text);
+  const row = (cells, tag) => make("tr", {}, cells.map((cell) => make(tag, tag === "th" ? { scope: "col" } : {}, cell)));
+  return make("table", { class: "fields" }, make("thead", {}, row(head.map((word) => word.toLowerCase()), "th")), make("tbody", {}, lines.map((line) => row(line, "td"))));
+}
+
 function registers(text) {
   const values = text.trim().split(/\s+/), name = (n) => (n < 31 ? `x${n}` : ["sp", "pc", "pstate"][n - 31]);
   return make("dl", { class: "registers" }, values.map((value, n) => make("div", /^0+$/.test(value) ? { class: "zero" } : {}, make("dt", {}, name(n)), make("dd", {}, value.padStart(16, "0")))));
@@ -975,7 +981,7 @@ function reportDetails(index) {
       index + 1 < data.reports.length && button("next report ›", () => toReport(index + 1))),
     make("h3", {}, "The report"),
     make("pre", { tabindex: 0, "aria-label": "The report", class: "report" }, report.text),
-  ].map((part) => part);
+  ];
 }
 
 function toReport(index) {
@@ -1189,11 +1195,11 @@ function neighbour(by) {
 function onWheel(event) {
   const unit = event.deltaMode === 1 ? 18 : 1, { left } = $("lanes").getBoundingClientRect(), x = event.clientX - left;
   // Over the names the wheel scrolls the tasks.
-  if (x < LABELS && !event.ctrlKey) return;
+  if (x < LABELS && !event.ctrlKey && event.currentTarget === $("scroll")) return;
   event.preventDefault();
   const [dx, dy] = event.shiftKey && !event.deltaX ? [event.deltaY, 0] : [event.deltaX, event.deltaY];
   if (!event.ctrlKey && Math.abs(dx) > Math.abs(dy)) show(view.start + dx * unit / scale(), view.end - view.start);
-  else zoom(Math.exp(clamp(dy * unit * (event.ctrlKey ? 0.01 : 0.0022), -1.2, 1.2)), time(x));
+  else zoom(Math.exp(clamp(dy * unit * (event.ctrlKey ? 0.01 : 0.0022), -1.2, 1.2)), event.currentTarget === $("scroll") ? time(x) : undefined);
 }
 
 /** Drags, clicks and pinches on the lanes. */
