@@ -19,7 +19,7 @@ const $ = (id) => document.getElementById(id);
 const view = { start: 0, end: 1 };
 const stats = { frames: 0, boxes: 0, labels: 0, marks: 0, arrows: 0 };
 const state = { selection: null, hover: null, range: null, query: "", matches: [], hits: null, sort: { column: 6, falling: true } };
-let data, groups, cpus, model, colours, plot = { width: 1, height: 1 };
+let data, groups, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
 
 // The data.
 
@@ -99,7 +99,8 @@ function tracksOf(ids, { start, end }) {
 /** Per task its lanes, from top to bottom: EL0, then EL1 by depth. */
 function layOut() {
   const { spans, marks, tasks } = data;
-  const lanes = tasks.map(() => new Map());
+  const lanes = tasks.map(() => new Map()), marksOf = tasks.map(() => []);
+  marks.forEach((mark, index) => marksOf[mark.task].push(index));
   for (let i = 0; i < model.length; i++) {
     const key = spans.el[i] ? 1 + spans.depth[i] : 0, lane = lanes[spans.task[i]];
     if (!lane.has(key)) lane.set(key, []);
@@ -107,7 +108,7 @@ function layOut() {
   }
   let y = GAP;
   return tasks.map((task, index) => {
-    const group = { task: index, y, rows: [], marks: marks.flatMap((mark, at) => (mark.task === index ? [at] : [])) };
+    const group = { task: index, y, rows: [], marks: marksOf[index] };
     y += STRIP;
     for (const [key, ids] of [...lanes[index]].sort(([a], [b]) => a - b)) {
       group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y, tracks: tracksOf(ids, spans) });
@@ -130,7 +131,7 @@ function relate() {
     if (spans.type[i] === EXCEPTION && spans.kind[i] >= 0) related.ofKind[spans.kind[i]].push(i);
     if (spans.el[i] === 0 || spans.type[i] === KERNEL) continue;
     const stack = open[spans.task[i]];
-    while (stack.length && (spans.depth[stack.at(-1)] >= spans.depth[i] || spans.end[stack.at(-1)] < spans.start[i])) stack.pop();
+    while (stack.length && spans.end[stack.at(-1)] < spans.end[i]) stack.pop();
     const parent = stack.at(-1) ?? -1;
     related.parent[i] = parent;
     if (parent >= 0) {
@@ -151,6 +152,13 @@ function schedule() {
   }));
 }
 
+/** The wake-ups of other tasks. */
+function wakeUps() {
+  const { marks } = data, ids = [];
+  marks.forEach(({ type, other }, index) => { if (type === "wake" && other !== null) ids.push(index); });
+  return new Track(ids, (index) => marks[index].t, (index) => marks[index].t);
+}
+
 function childrenOf(i) {
   const children = [];
   for (let child = model.child[i]; child >= 0; child = model.sibling[child]) children.push(child);
@@ -165,13 +173,13 @@ function chainOf(i) {
 
 function rowOf(i) {
   const { task, el, depth } = data.spans;
-  return groups.find((group) => group.task === task[i])?.rows.find((row) => row.el === el[i] && row.depth === depth[i]);
+  return groupOf[task[i]]?.rows.find((row) => row.el === el[i] && row.depth === depth[i]);
 }
 
 /** The innermost thing that a task is in at `t`; null where it is not known to be in any. */
 function innermost(task, t, wanted = () => true) {
   let found = null;
-  for (const row of groups.find((group) => group.task === task)?.rows ?? []) {
+  for (const row of groupOf[task]?.rows ?? []) {
     for (const track of row.tracks) {
       const i = track.at(t);
       if (i !== null && wanted(i)) found = i;
@@ -192,7 +200,7 @@ const taskName = (index) => `${data.tasks[index].name} (task ${data.tasks[index]
 
 /** A count as short as an axis wants it, exact for multiples of `step`. */
 function short(t, step) {
-  const [letter, size] = step >= 1e5 ? ["M", 1e6] : step >= 100 ? ["k", 1e3] : ["", 1];
+  const [letter, size] = step >= 1e5 && data.end >= 1e6 ? ["M", 1e6] : step >= 100 ? ["k", 1e3] : ["", 1];
   const places = Math.max(0, Math.ceil(Math.log10(size / step) - 1e-9));
   return (t / size).toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places }) + (t ? letter : "");
 }
@@ -606,14 +614,12 @@ function glyph(context, type, x, y) {
 
 /** From who wakes to who is woken, while they are few enough to be told apart. */
 function paintArrows(context) {
+  const first = wakes.after(view.start), last = wakes.after(view.end);
+  if (last - first > ARROWS) return;
   const list = [];
-  for (const group of groups) {
-    for (const [index, x] of marksInView(group, 0)) {
-      const { type, other } = data.marks[index];
-      const to = type === "wake" && other !== null && groups.find((group) => group.task === other);
-      if (to && to !== group) list.push([x, group.y + STRIP / 2, to.y + (to.y > group.y ? 2 : STRIP)]);
-      if (list.length > ARROWS) return;
-    }
+  for (let k = first; k < last; k++) {
+    const { t, task, other } = data.marks[wakes.id[k]], from = groupOf[task], to = groupOf[other];
+    if (to && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
   }
   context.strokeStyle = context.fillStyle = colours.good;
   context.lineWidth = 1;
@@ -650,7 +656,7 @@ function paintSelection(context) {
       context.stroke();
     } else if (what?.what === "mark" || what?.what === "report") {
       const { t, task } = what.what === "mark" ? data.marks[what.index] : data.reports[what.index];
-      const group = groups.find((group) => group.task === task);
+      const group = groupOf[task];
       if (!group) continue;
       context.strokeStyle = colours.accent;
       context.lineWidth = width;
@@ -889,7 +895,7 @@ function spanDetails(i) {
     make("dl", {},
       entry("Result", frame.result ?? null, true),
       entry("Task", taskName(spans.task[i])),
-      entry("Long", figures[0][0] === "self" ? `${plural(length, "instruction")}${spans.open[i] ? ", until the trace or the task ended" : ""}` : null),
+      entry("Long", figures[0][0] === "self" && length !== spans.total[i] ? plural(length, "instruction") : null),
       entry("Interrupted at", string(frame.at), true),
       entry("Returned to", returned, true),
       entry("Slot", frame.slot, true),
@@ -909,7 +915,7 @@ function spanDetails(i) {
 /** What is around a span, from the outside; before an exception from EL0 the stretch of the program that it interrupted. */
 function chainWithUser(i) {
   const chain = chainOf(i), first = chain[0];
-  const lane = groups.find((group) => group.task === data.spans.task[i])?.rows.find((row) => row.el === 0);
+  const lane = groupOf[data.spans.task[i]]?.rows.find((row) => row.el === 0);
   const user = frameOf(first).slot?.startsWith("el0") ? lane?.tracks[0].at(data.spans.start[first] - 1, 1) ?? null : null;
   return user === null ? chain : [user, ...chain];
 }
@@ -1137,6 +1143,7 @@ const KEYS = [
   [["click"], "select; a flag shows its report"],
   [["double-click", "f"], "fill the view with a box"],
   [["[", "]"], "the previous, the next of the same kind"],
+  [[",", "."], "the exception before, the one after, of any kind"],
   [["Shift drag"], "measure, in instructions; on the ruler without Shift"],
   [["/"], "search; Enter and Shift Enter, or n and N, step through what was found"],
   [["Esc"], "end the search, then the selection"],
@@ -1144,7 +1151,7 @@ const KEYS = [
 
 function helpText() {
   const examples = [["write", "a system call, an interrupt or a fault by its name"], ["irq 27", "an interrupt by its number"], ["task 3, hello", "all of a task"], ["fault", "all of a class: syscall, irq, fault, serror, brk"], ["EFAULT, main+0x", "words in calls, results, syndromes and places; several must all be there"]];
-  const shapes = [["▲ green", "wakes a task; the arrow goes to it"], ["▼", "is preempted"], ["◆", "a signal is sent, or acted upon"], ["＋", "makes a task"], ["▶", "another program, or another task on the CPU"], ["■", "ends"], ["⚑ red", "a report: click it"]];
+  const shapes = [["wake", "wakes a task; an arrow goes to it"], ["preempt", "is preempted"], ["switch", "gives the CPU to another task"], ["signal", "sends a signal"], ["deliver", "acts on a signal"], ["spawn", "makes a task"], ["exec", "runs another program"], ["end", "ends"], ["report", "a report: click it"]];
   const rows = (list) => make("table", {}, make("tbody", {}, list.map(([left, right]) => make("tr", {}, make("td", {}, left), make("td", {}, right)))));
   return [
     button("close", () => $("keys").close(), { class: "close" }),
@@ -1155,9 +1162,24 @@ function helpText() {
     make("h3", {}, "Search"),
     rows(examples.map(([text, what]) => [make("code", {}, text), what])),
     make("h3", {}, "Marks above a task"),
-    rows(shapes),
+    make("ul", { class: "shapes" }, shapes.map(([type, what]) => make("li", {}, pictureOf(type), what))),
     make("p", { class: "lead" }, "The address of the page holds the view and what is selected: copy it to point at one exception."),
   ];
+}
+
+function pictureOf(type) {
+  const canvas = make("canvas", { "aria-hidden": "true" }), density = devicePixelRatio || 1;
+  Object.assign(canvas, { width: 18 * density, height: 16 * density });
+  Object.assign(canvas.style, { width: "18px", height: "16px" });
+  const context = canvas.getContext("2d");
+  context.scale(density, density);
+  glyph(context, type, 9, 8);
+  return canvas;
+}
+
+function showHelp() {
+  $("keys").replaceChildren(...helpText());
+  $("keys").showModal();
 }
 
 function onKey(event) {
@@ -1173,7 +1195,7 @@ function onKey(event) {
   const actions = {
     w: () => zoom(0.7), "+": () => zoom(0.7), "=": () => zoom(0.7), s: () => zoom(1 / 0.7), "-": () => zoom(1 / 0.7),
     a: () => pan(-0.15), d: () => pan(0.15), 0: showAll, f: fitSelection, n: () => step(1), N: () => step(-1),
-    "[": () => neighbour(-1), "]": () => neighbour(1), "?": () => $("keys").showModal(),
+    "[": () => neighbour(-1), "]": () => neighbour(1), ",": () => walk(-1), ".": () => walk(1), "?": showHelp,
     "/": () => $("query").select(),
     Escape: () => (state.range ? (state.range = null, invalidate()) : state.hits ? searchFor("") : choose(null)),
   };
@@ -1190,6 +1212,14 @@ function neighbour(by) {
   if (state.selection?.what !== "span") return;
   const peers = peersOf(state.selection.index), to = peers[peers.indexOf(state.selection.index) + by];
   if (to !== undefined) select(to);
+}
+
+/** To the exception before or behind what is selected, or else what is at the left of the view. */
+function walk(by) {
+  const { type, start } = data.spans;
+  let i = state.selection?.what === "span" ? state.selection.index + by : start.findIndex((t) => t >= view.start);
+  while (i >= 0 && i < model.length && type[i] !== EXCEPTION) i += by;
+  if (i >= 0 && i < model.length) select(i);
 }
 
 function onWheel(event) {
@@ -1328,7 +1358,7 @@ function listen() {
     step(1);
   });
   $("previous").addEventListener("click", () => step(-1));
-  $("help").addEventListener("click", () => $("keys").showModal());
+  $("help").addEventListener("click", showHelp);
   $("keys").addEventListener("click", (event) => { if (event.target === $("keys")) $("keys").close(); });
   $("theme").addEventListener("click", () => {
     document.documentElement.style.colorScheme = matchesDark() ? "light" : "dark";
@@ -1389,12 +1419,13 @@ async function open() {
   $("data").remove();
   model = relate();
   groups = layOut();
+  groupOf = data.tasks.map((_, index) => groups.find((group) => group.task === index));
+  wakes = wakeUps();
   cpus = schedule();
   readColours();
   const crashed = showHeader();
   showCosts();
   $("spacer").style.height = `${pinned() + groups.at(-1).end + GAP}px`;
-  $("keys").append(...helpText());
   view.end = Math.max(data.end, 1);
   listen();
   resize();

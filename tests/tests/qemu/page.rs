@@ -665,13 +665,15 @@ const LAYOUT: &str = "(() => {
 
 /// Lanes on whose canvas there is nothing but what they are drawn on.
 const EMPTY_LANES: &str = "(() => {
-    const canvas = document.getElementById('lanes'), context = canvas.getContext('2d');
+    const probe = (width, height) => Object.assign(document.createElement('canvas'), { width, height }).getContext('2d', { willReadFrequently: true });
+    const canvas = document.getElementById('lanes'), context = probe(canvas.width, canvas.height);
+    context.drawImage(canvas, 0, 0);
     const colours = ventry.colours(), ground = new Set();
-    const probe = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const point = probe(1, 1);
     for (const name of ['bg', 'bg-lane', 'line']) {
-        probe.fillStyle = colours[name];
-        probe.fillRect(0, 0, 1, 1);
-        ground.add(probe.getImageData(0, 0, 1, 1).data.slice(0, 3).join());
+        point.fillStyle = colours[name];
+        point.fillRect(0, 0, 1, 1);
+        ground.add(point.getImageData(0, 0, 1, 1).data.slice(0, 3).join());
     }
     const empty = [], top = ventry.pinned() - document.getElementById('scroll').scrollTop;
     let seen = 0;
