@@ -534,7 +534,7 @@ fn crash(browser: &mut Browser) -> Result<()> {
     browser.evaluate::<Value>(&format!("(ventry.choose(null), ventry.choose('mark', {flag}), null)"))?;
     same("by the flag", browser.evaluate::<String>(shown)?, report.into())?;
     let outcome: String = browser.evaluate("document.getElementById('outcome').textContent")?;
-    same("outcome", outcome, "killed by signal 11, SIGSEGV (139)".into())?;
+    same("outcome", outcome, "killed by SIGSEGV, signal 11 (139)".into())?;
     // The exception that it is about is one step away: the fault that never returned.
     browser.evaluate::<Value>("([...document.querySelectorAll('#panel .actions button')].at(-1).click(), null)")?;
     let open: u8 = browser.evaluate("ventry.data.spans.open[ventry.state.selection.index]")?;
