@@ -10,6 +10,7 @@ mod counters;
 mod faults;
 mod ktest;
 mod machine;
+mod page;
 mod programs;
 mod strangers;
 mod trace;
@@ -38,6 +39,7 @@ fn all() -> Vec<Trial> {
         counters::trials(),
         faults::trials(),
         ktest::trials(),
+        page::trials(),
         programs::trials(),
         strangers::trials(),
         trace::trials(),
