@@ -68,6 +68,7 @@ impl Directory {
     pub const WORDS: usize = size_of::<Directory>() / 8;
 
     /// No rings.
+    #[expect(clippy::declare_interior_mutable_const, reason = "what a static begins with, each with a copy of its own")]
     pub const EMPTY: Directory = Directory {
         magic: AtomicU64::new(0),
         schema: AtomicU64::new(0),
@@ -105,6 +106,7 @@ impl Directory {
 
 impl Ring {
     /// Without storage: what is pushed goes nowhere.
+    #[expect(clippy::declare_interior_mutable_const, reason = "what a static begins with, each with a copy of its own")]
     pub const EMPTY: Ring = Ring {
         address: AtomicU64::new(0),
         size: AtomicU64::new(0),
@@ -148,7 +150,7 @@ impl Ring {
             let length = length(word(at));
             let mut record = [0; RECORD_WORDS];
             position += length as u64;
-            if length > RECORD_WORDS || length < HEADER || position > head {
+            if !(HEADER..=RECORD_WORDS).contains(&length) || position > head {
                 position = head;
                 return Some(Err(Malformed { position: at }));
             }
