@@ -73,9 +73,10 @@ Examples:
     #[command(
         override_usage = "cargo xtask trace [OPTIONS] [PROGRAM [ARG]...]",
         after_help = "\
-The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with instruction-exact time
-(--icount=4), so that every run shows the same. NAME.html needs nothing but a browser; NAME.json is for Perfetto.
-However the machine ends, what happened last is in them. Times and costs are instructions, as if nobody had traced.
+The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with
+instruction-exact time (--icount=4), so that every run shows the same. NAME.html needs nothing but
+a browser; NAME.json is for Perfetto. Times and costs are instructions, as if nobody had traced.
+However the machine ends, what happened last is in them.
 
 Examples:
   cargo xtask trace preempt              preempt.html and preempt.json, here

@@ -115,7 +115,8 @@ impl Need {
         match self {
             Need::Clippy => Some("cargo xtask check"),
             Need::Gdb => Some("cargo xtask gdb"),
-            Need::C | Need::Browser => Some("one case of cargo xtask test"),
+            Need::C => Some("one case of cargo xtask test"),
+            Need::Browser => Some("cargo xtask test trace.page"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }
