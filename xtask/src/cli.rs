@@ -509,7 +509,7 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     }
     let (events, lost) = (recording.timeline.events.len(), recording.timeline.lost);
     if let Some(files) = files {
-        let words = std::env::args().skip(1).map(|word| shell_quoted(&word));
+        let words = std::env::args_os().skip(1).map(|word| shell_quoted(&word.to_string_lossy()));
         let about = About {
             title,
             command: ["cargo".into(), "xtask".into()].into_iter().chain(words).collect::<Vec<_>>().join(" "),

@@ -348,8 +348,8 @@ struct Lane {
 /// A span that has not ended.
 struct Open {
     span: usize,
-    /// An exception's frame.
-    frame: Option<u64>,
+    /// Where an exception's frame lies, and the PC in it.
+    entered: Option<(u64, u64)>,
     /// What of it is others' cost.
     inner: u64,
 }
@@ -440,7 +440,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         let index = self.model.frames.len() - 1;
         self.open(task, t, Type::Exception, kind);
         if let Some(open) = self.lanes[task].stack.last_mut() {
-            open.frame = Some(frame);
+            open.entered = Some((frame, saved.pc));
             self.model.spans[open.span].frame = Some(index);
         }
     }
@@ -448,20 +448,20 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
     fn exit(&mut self, task: usize, t: u64, frame: u64, to_el1: bool, (pc, x0, syscallno): (u64, u64, i32)) {
         if let Some(depth) = self.outermost(task, frame) {
             self.drop_to(task, t, depth + 1);
-            let Open { span, inner, .. } = self.close(task, t, false);
+            let Open { span, entered, inner } = self.close(task, t, false);
             let Span { start, kind, frame, .. } = self.model.spans[span];
-            if let Some(frame) = frame {
-                let from_el1 = self.model.frames[frame].slot.from_el1();
+            if let (Some(index), Some((_, from))) = (frame, entered) {
+                let from_el1 = self.model.frames[index].slot.from_el1();
                 let ends = self.timeline.entry[usize::from(from_el1)] + self.timeline.exit[usize::from(to_el1)];
                 let total = t - start + ends;
                 self.model.spans[span].cost = Some(Instructions { own: total.saturating_sub(inner), total });
                 self.blame(task, total);
                 let is_call = kind.is_some_and(|kind| self.model.kinds[kind].class == Class::Syscall);
                 if is_call && syscallno != NO_SYSCALL {
-                    self.model.frames[frame].result = Some(syscall::result(x0));
+                    self.model.frames[index].result = Some(syscall::result(x0));
                 }
-                if self.came_from(frame) != Some(pc) {
-                    self.model.frames[frame].returned = Some(self.place(self.ids[task], pc));
+                if pc != from {
+                    self.model.frames[index].returned = Some(self.place(self.ids[task], pc));
                 }
             }
         }
@@ -515,7 +515,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         self.ground(task, t, None);
         let depth = self.lanes[task].stack.len();
         let span = self.span(task, t, kind_of, depth, kind);
-        self.lanes[task].stack.push(Open { span, frame: None, inner: 0 });
+        self.lanes[task].stack.push(Open { span, entered: None, inner: 0 });
     }
 
     fn span(&mut self, task: usize, t: u64, kind_of: Type, depth: usize, kind: Option<usize>) -> usize {
@@ -560,7 +560,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
 
     /// How deep the outermost exception with its frame there lies.
     fn outermost(&self, task: usize, frame: u64) -> Option<usize> {
-        self.lanes[task].stack.iter().position(|open| open.frame == Some(frame))
+        self.lanes[task].stack.iter().position(|open| open.entered.is_some_and(|(lies, _)| lies == frame))
     }
 
     fn mask(&mut self, cpu: usize, t: u64, place: Text) {
@@ -606,11 +606,6 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             returned: None,
         };
         (kind, frame)
-    }
-
-    /// The PC that an exception saved.
-    fn came_from(&self, frame: usize) -> Option<u64> {
-        u64::from_str_radix(self.model.frames[frame].regs.split(' ').nth(32)?, 16).ok()
     }
 
     fn mark(&mut self, task: usize, t: u64, record: &Record) {
