@@ -151,7 +151,9 @@ pub struct Frame {
     pub words: Option<Text>,
     /// The syndrome field by field.
     pub fields: Option<Text>,
-    /// The interrupted PC as a place in the code.
+    /// The address of the frame on its kernel stack.
+    pub frame: String,
+    /// The instruction that it came at, or that made the system call, as a place in the code.
     pub at: Text,
     /// The interrupted PSTATE in words.
     pub pstate: Text,
@@ -435,7 +437,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             self.drop_to(task, t, keep);
         }
         self.ground(task, t, None);
-        let (kind, described) = self.describe_frame(task, slot, syndrome, saved);
+        let (kind, described) = self.describe_frame(task, slot, syndrome, (frame, saved));
         self.model.frames.push(described);
         let index = self.model.frames.len() - 1;
         self.open(task, t, Type::Exception, kind);
@@ -578,7 +580,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         task: usize,
         slot: Slot,
         (esr, far): (u64, u64),
-        saved: &Saved,
+        (address, saved): (u64, &Saved),
     ) -> (Option<usize>, Frame) {
         let syndrome = Some(Esr(esr)).filter(|_| slot.has_syndrome());
         let far = syndrome.filter(|esr| esr.far_valid()).map(|_| far);
@@ -598,7 +600,9 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             far: far.map(|far| format!("{far:#x}")),
             words: syndrome.map(|esr| self.text(esr.sentence(far).to_string())),
             fields: syndrome.map(|esr| self.text(esr.table().to_string())),
-            at: self.place(self.ids[task], saved.pc),
+            frame: format!("{address:#x}"),
+            // ELR of a system call is behind it.
+            at: self.place(self.ids[task], if is_call { saved.pc.wrapping_sub(4) } else { saved.pc }),
             pstate: self.text(format!("{:#x}: {}", saved.pstate, Pstate(saved.pstate))),
             regs: numbers.map(|value| format!("{value:x}")).collect::<Vec<_>>().join(" "),
             call: arguments.map(|arguments| syscall::call(number, arguments)),
