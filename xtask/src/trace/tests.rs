@@ -153,7 +153,8 @@ fn frames_are_told_in_words() {
     let frame = &model.frames[1];
     assert_eq!((frame.call.as_deref(), frame.result.as_deref()), (Some("getpid()"), Some("-14 EFAULT")));
     assert_eq!((frame.esr.as_deref(), &frame.far), (Some("0x56000000"), &None));
-    assert_eq!(model.text(frame.at), "0x400844 hello::main+0x844 (p.rs:2)");
+    assert_eq!(model.text(frame.at), "0x400840 hello::main+0x840 (p.rs:2)");
+    assert_eq!(frame.frame, "0x1000");
     assert_eq!(model.text(frame.pstate), "0x0: EL0t, nzcv, daif");
     assert_eq!(frame.regs.split(' ').count(), 34);
     assert!(
@@ -278,10 +279,10 @@ fn addresses_are_those_of_the_program_that_ran_then() {
         (50, 1, Event::IrqsOff { site: 0xffff_ffc0_8000_2000 }),
     ]);
     let model = model(&trace);
-    assert_eq!(model.text(model.frames[0].at), "0x400844 sh::main+0x844 (p.rs:2)");
+    assert_eq!(model.text(model.frames[0].at), "0x400840 sh::main+0x840 (p.rs:2)");
     assert_eq!(model.frames[0].returned.map(|text| model.text(text)), Some("0x400100 hello::main+0x100 (p.rs:2)"));
     assert_eq!((&model.frames[0].result, model.frames[0].call.as_deref()), (&None, Some("execve(0, 0, 0)")));
-    assert_eq!(model.text(model.frames[1].at), "0x400844 hello::main+0x844 (p.rs:2)");
+    assert_eq!(model.text(model.frames[1].at), "0x400840 hello::main+0x840 (p.rs:2)");
     assert_eq!(model.tasks[0].name, "hello");
     // A name that is told later is that of before.
     let exec = Event::Exec { name: "later".into() };
