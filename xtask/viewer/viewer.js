@@ -31,9 +31,9 @@ const $ = (id) => document.getElementById(id);
 const view = { start: 0, end: 1 };
 const stats = { frames: 0, boxes: 0, labels: 0, marks: 0, arrows: 0 };
 const state = {
-  selection: null, hover: null, range: null, matches: [], hits: null, sort: { column: 6, falling: true },
+  selection: null, hover: null, range: null, matches: [], hits: null, only: false, sort: { column: 6, falling: true },
 };
-let data, groups, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
+let data, groups, shown, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
 
 // The data.
 
@@ -129,18 +129,27 @@ function layOut() {
     if (!lane.has(key)) lane.set(key, []);
     lane.get(key).push(i);
   }
-  let y = GAP;
   return tasks.map((task, index) => {
-    const group = { task: index, y, rows: [], marks: marksOf[index] };
-    y += STRIP;
+    const group = { task: index, y: 0, end: 0, rows: [], marks: marksOf[index] };
     for (const [key, ids] of [...lanes[index]].sort(([a], [b]) => a - b)) {
-      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y, tracks: tracksOf(ids, spans) });
-      y += ROW;
+      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y: 0, tracks: tracksOf(ids, spans) });
     }
-    y = Math.max(y, group.y + STRIP + ROW) + GAP;
-    group.end = y - GAP;
     return group;
   }).filter((group) => group.rows.length || group.marks.length);
+}
+
+/** Puts the tasks below one another: all, or those that have something in view. */
+function arrange() {
+  const inView = (track) => track.start[track.after(view.start)] < view.end;
+  shown = state.only ? groups.filter(({ rows }) => rows.some(({ tracks }) => tracks.some(inView))) : groups;
+  let y = GAP;
+  for (const group of shown) {
+    group.y = y;
+    group.rows.forEach((row, place) => { row.y = y + STRIP + place * ROW; });
+    group.end = y + STRIP + Math.max(group.rows.length, 1) * ROW;
+    y = group.end + GAP;
+  }
+  $("spacer").style.height = `${pinned() + y}px`;
 }
 
 /** Who is in whom, and where the exceptions of each kind are. */
@@ -248,6 +257,10 @@ function names(i) {
   return kind.class === "irq" ? [interruptName(kind), kind.name] : [kind.name];
 }
 
+/** What a span costs, or how long it is. */
+const lengthOf = (i) => (isCosted(i) ? data.spans.total[i] : data.spans.end[i] - data.spans.start[i]);
+const isCosted = (i) => data.spans.type[i] === EXCEPTION && data.spans.total[i] >= 0;
+
 function colourName(i) {
   const { type } = data.spans;
   return [, , "handler", "off", "kernel"][type[i]] ?? (type[i] === USER ? "user" : kindOf(i).class);
@@ -301,6 +314,7 @@ function show(start, length) {
   length = clamp(length, Math.min(SHORTEST, whole), whole);
   view.start = clamp(start, 0, whole - length);
   view.end = view.start + length;
+  if (state.only) arrange();
   remember();
   invalidate();
 }
@@ -328,7 +342,7 @@ function reveal(i) {
   else if (length > shown && apart) fit(start, end);
   else if (length <= shown && !inside) show((start + end - shown) / 2, shown);
   const row = rowOf(i), box = $("scroll"), room = box.clientHeight - pinned();
-  if (row && (row.y < box.scrollTop || row.y + ROW > box.scrollTop + room)) box.scrollTop = row.y - room / 2;
+  if (row && (row.y - STRIP < box.scrollTop || row.y + ROW > box.scrollTop + room)) box.scrollTop = row.y - room / 2;
 }
 
 let remembering = 0;
@@ -436,7 +450,7 @@ function paintLanes(context) {
   context.rect(0, top, plot.width + LABELS + EDGE, plot.height - top);
   context.clip();
   context.translate(0, top - scroll);
-  const seen = groups.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
+  const seen = shown.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
   for (const group of seen) paintGround(context, group);
   context.save();
   context.beginPath();
@@ -606,7 +620,8 @@ function label(context, texts, room) {
 function clip(context, text, room) {
   const width = widthOf(context, text);
   if (width <= room) return text;
-  const letters = Math.floor(text.length * room / width) - 1;
+  let letters = Math.floor(text.length * room / width);
+  while (letters >= 4 && widthOf(context, text.slice(0, letters) + "…") > room) letters--;
   return letters >= 4 ? text.slice(0, letters) + "…" : "";
 }
 
@@ -668,7 +683,7 @@ function paintArrows(context) {
   const list = [];
   for (let k = first; k < last; k++) {
     const { t, task, other } = data.marks[wakes.id[k]], from = groupOf[task], to = groupOf[other];
-    if (to && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
+    if (shown.includes(to) && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
   }
   context.strokeStyle = context.fillStyle = colours.good;
   context.lineWidth = 1;
@@ -699,6 +714,7 @@ function paintSelection(context) {
   for (const [what, width] of [[state.hover, 1], [state.selection, 2]]) {
     if (what?.what === "span") {
       const row = rowOf(what.index), { start, end } = data.spans;
+      if (!shown.includes(row.group)) continue;
       const { x, width: wide } = extent(px(start[what.index]), px(end[what.index]));
       context.strokeStyle = width === 2 ? colours.accent : colours.text;
       context.lineWidth = width;
@@ -708,7 +724,7 @@ function paintSelection(context) {
     } else if (what?.what === "mark" || what?.what === "report") {
       const { t, task } = what.what === "mark" ? data.marks[what.index] : data.reports[what.index];
       const group = groupOf[task];
-      if (!group) continue;
+      if (!shown.includes(group)) continue;
       context.strokeStyle = colours.accent;
       context.lineWidth = width;
       context.beginPath();
@@ -834,7 +850,7 @@ function hit(x, y) {
     return k === null ? null : { what, index: k, cpu: index };
   }
   y += $("scroll").scrollTop - pinned();
-  const group = groups.find((group) => y >= group.y && y < group.end);
+  const group = shown.find((group) => y >= group.y && y < group.end);
   if (group && y < group.y + STRIP) {
     const near = [...marksInView(group, APART)].find(([, at]) => Math.abs(at - x) <= APART / 2 + 2);
     return near ? { what: "mark", index: near[0] } : null;
@@ -863,11 +879,10 @@ function tip({ what, index, cpu }) {
     return [...lines, ...sites.map(([word, site]) => `${word} at ${site}`)];
   }
   const kind = spans.type[index] === EXCEPTION ? `${CLASSES[kindOf(index).class]}, ${frameOf(index).slot ?? ""}` : null;
-  const long = `${plural(spans.end[index] - spans.start[index], "instruction")} long`;
-  const ended = spans.open[index] ? ", never ended" : "";
-  const lines = [names(index)[0], `from ${number(spans.start[index])}, ${long}${ended}`];
-  if (spans.self[index] >= 0) lines.push(`self ${number(spans.self[index])}, total ${number(spans.total[index])}`);
-  return kind ? [lines[0], kind, ...lines.slice(1)] : lines;
+  const from = `from ${number(spans.start[index])}${spans.open[index] ? ", never ended" : ""}`;
+  const length = plural(lengthOf(index), "instruction");
+  const cost = isCosted(index) ? `self ${number(spans.self[index])} of ${length}` : `${length} long`;
+  return [names(index)[0], ...(kind ? [kind] : []), from, cost];
 }
 
 function showTip(x, y, lines) {
@@ -965,10 +980,9 @@ function introduction() {
 }
 
 function spanDetails(i) {
-  const { spans } = data, frame = frameOf(i), start = spans.start[i], length = spans.end[i] - start;
-  const costed = spans.type[i] === EXCEPTION && spans.self[i] >= 0;
+  const { spans } = data, frame = frameOf(i), start = spans.start[i], end = spans.end[i];
   const costs = { self: spans.self[i], total: spans.total[i], start };
-  const figures = costed ? costs : { long: length, start, end: spans.end[i] };
+  const figures = isCosted(i) ? costs : { long: end - start, start, end };
   const figure = ([name, value]) => make("div", {}, make("b", {}, number(value)), make("span", {}, name));
   const fields = string(frame.fields);
   return [
@@ -979,7 +993,6 @@ function spanDetails(i) {
     make("dl", {},
       entry("Result", frame.result ?? null, true),
       entry("Task", taskName(spans.task[i])),
-      entry("Long", costed && length !== spans.total[i] ? plural(length, "instruction") : null),
       entry("Interrupted at", string(frame.at), true),
       entry("Returned to", string(frame.returned), true),
       entry("Slot", frame.slot, true),
@@ -1009,8 +1022,7 @@ function chainWithUser(i) {
 function family(title, members, here, indented) {
   if (members.length === 0 || (members.length === 1 && members[0] === here)) return null;
   const item = (i, depth) => {
-    const length = number(data.spans.end[i] - data.spans.start[i]);
-    const button = line(colourName(i), names(i)[0], length, () => select(i));
+    const button = line(colourName(i), names(i)[0], number(lengthOf(i)), () => select(i));
     if (indented) button.style.marginLeft = `${depth * 12 - 6}px`;
     if (i === here) button.setAttribute("aria-current", "true");
     return button;
@@ -1478,6 +1490,11 @@ function listen() {
   $("scroll").addEventListener("scroll", invalidate);
   addEventListener("keydown", onKey);
   addEventListener("hashchange", recall);
+  $("only").addEventListener("change", ({ target }) => {
+    state.only = target.checked;
+    arrange();
+    invalidate();
+  });
   $("query").addEventListener("input", () => search($("query").value));
   $("query").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.shiftKey) {
@@ -1577,8 +1594,9 @@ async function open() {
   showHeader();
   offerReports();
   showCosts();
-  $("spacer").style.height = `${pinned() + groups.at(-1).end + GAP}px`;
   view.end = Math.max(data.end, 1);
+  $("only").hidden = groups.length < 6;
+  arrange();
   listen();
   resize();
   choose(null);

@@ -37,6 +37,7 @@ const TESTS: &[(&str, Test)] = &[
     ("theme", theme),
     ("crash", crash),
     ("many", many),
+    ("only", only),
     ("hostile", hostile),
     ("lost", lost),
     ("empty", empty),
@@ -592,6 +593,27 @@ fn many(browser: &mut Browser) -> Result<()> {
     ensure!(elements < 1000, "{elements} elements");
     let found: usize = browser.evaluate("ventry.search('timer').length")?;
     same("found", found, exceptions(&data, |kind, _| kind["name"] == "timer")?.len())
+}
+
+/// Tasks that have nothing in view leave their room to those that have, and come back.
+fn only(browser: &mut Browser) -> Result<()> {
+    let data = open(browser, Wish { events: 2000, tasks: 30, crash: false }, "")?;
+    let height = "document.getElementById('scroll').scrollHeight";
+    let all: f64 = browser.evaluate(height)?;
+    let last = list(&data, "/spans/start")?.len() - 1;
+    browser.evaluate::<Value>("(ventry.show(0, 20000), document.querySelector('#only input').click(), null)")?;
+    browser.settle()?;
+    let few: f64 = browser.evaluate(height)?;
+    ensure!(few < all * 0.7, "{few} of {all}");
+    // What is gone to is there.
+    for i in [last, 0] {
+        browser.evaluate::<Value>(&format!("(ventry.select({i}), ventry.choose(null), null)"))?;
+        let (x, y) = middle(browser, i)?;
+        browser.click(x, y, 1)?;
+        same("selected", browser.evaluate::<usize>("ventry.state.selection.index")?, i)?;
+    }
+    browser.evaluate::<Value>("(document.querySelector('#only input').click(), null)")?;
+    same("all again", browser.evaluate::<f64>(height)?, all)
 }
 
 /// Names, calls and reports are text, whatever is in them.
