@@ -1,7 +1,7 @@
 // The page of a trace. The data that the tool put into the page is unpacked and laid out in tracks: columns sorted by
-// time, in which all that is drawn is found by binary search. One function paints what is in view, once a frame at most,
-// and what is narrower than a pixel is drawn as one column, so that the work depends on the size of the window and not of
-// the trace.
+// time, in which all that is drawn is found by binary search. One function paints what is in view, once a frame at
+// most, and what is narrower than a pixel is drawn as one column, so that the work depends on the size of the window
+// and not of the trace.
 //
 // Order: the data, what is made of it, words, the view, painting, what is under the pointer, the panel, the search, the
 // costs, input. Names come from programs: they only ever become text nodes or canvas text.
@@ -11,27 +11,29 @@ const COLUMNS = ["task", "el", "depth", "type", "start", "end", "open", "kind", 
 
 // Sizes in CSS pixels.
 const LABELS = 152, EDGE = 12, RULER = 25, CPU = 20, MASKED = 5, STRIP = 13, ROW = 20, GAP = 9, OVERVIEW = 44;
-const FONT = "11px ", SHORTEST = 16, ARROWS = 40, APART = 9, FAMILY = 40;
+const FONT = "11px ", SHORTEST = 16, ARROWS = 40, APART = 9, FAMILY = 40, LINES = 8;
 
 const SIGNALS = {
-  4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM",
+  4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE",
+  15: "SIGTERM",
 };
 const CLASSES = {
-  syscall: "system call", irq: "interrupt", fault: "fault", serror: "SError", brk: "breakpoint", other: "other exception",
+  syscall: "system call", irq: "interrupt", fault: "fault", serror: "SError", brk: "breakpoint",
+  other: "other exception",
 };
 /** What the style sheet has a colour for that the canvas uses. */
 const COLOURS = [
-  "bg", "bg-lane", "line", "line-strong", "text", "text-dim", "accent", "danger", "good", "on-box", "user", "syscall", "irq",
-  "handler", "fault", "serror", "brk", "other", "kernel", "off", "off-line", "masked",
+  "bg", "bg-lane", "line", "line-strong", "text", "text-dim", "accent", "danger", "good", "on-box", "user", "syscall",
+  "irq", "handler", "fault", "serror", "brk", "other", "kernel", "off", "off-line", "masked",
 ];
 
 const $ = (id) => document.getElementById(id);
 const view = { start: 0, end: 1 };
 const stats = { frames: 0, boxes: 0, labels: 0, marks: 0, arrows: 0 };
 const state = {
-  selection: null, hover: null, range: null, matches: [], hits: null, sort: { column: 6, falling: true },
+  selection: null, hover: null, range: null, matches: [], hits: null, only: false, sort: { column: 6, falling: true },
 };
-let data, groups, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
+let data, groups, shown, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
 
 // The data.
 
@@ -47,7 +49,7 @@ async function unpack(text) {
   if (typeof DecompressionStream === "undefined") {
     throw new Problem(
       "This browser is too old",
-      "It cannot unpack the trace: it has no DecompressionStream. Firefox has from version 113, Safari from 16.4, Chrome from 80.",
+      "It has no DecompressionStream to unpack the trace with. Firefox has one from version 113, Safari from 16.4.",
     );
   }
   const again = "The file is damaged, or was cut short on its way. Make it again with cargo xtask trace.";
@@ -127,18 +129,27 @@ function layOut() {
     if (!lane.has(key)) lane.set(key, []);
     lane.get(key).push(i);
   }
-  let y = GAP;
   return tasks.map((task, index) => {
-    const group = { task: index, y, rows: [], marks: marksOf[index] };
-    y += STRIP;
+    const group = { task: index, y: 0, end: 0, rows: [], marks: marksOf[index] };
     for (const [key, ids] of [...lanes[index]].sort(([a], [b]) => a - b)) {
-      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y, tracks: tracksOf(ids, spans) });
-      y += ROW;
+      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y: 0, tracks: tracksOf(ids, spans) });
     }
-    y = Math.max(y, group.y + STRIP + ROW) + GAP;
-    group.end = y - GAP;
     return group;
   }).filter((group) => group.rows.length || group.marks.length);
+}
+
+/** Puts the tasks below one another: all, or those that have something in view. */
+function arrange() {
+  const inView = (track) => track.start[track.after(view.start)] < view.end;
+  shown = state.only ? groups.filter(({ rows }) => rows.some(({ tracks }) => tracks.some(inView))) : groups;
+  let y = GAP;
+  for (const group of shown) {
+    group.y = y;
+    group.rows.forEach((row, place) => { row.y = y + STRIP + place * ROW; });
+    group.end = y + STRIP + Math.max(group.rows.length, 1) * ROW;
+    y = group.end + GAP;
+  }
+  $("spacer").style.height = `${pinned() + y}px`;
 }
 
 /** Who is in whom, and where the exceptions of each kind are. */
@@ -246,6 +257,10 @@ function names(i) {
   return kind.class === "irq" ? [interruptName(kind), kind.name] : [kind.name];
 }
 
+/** What a span costs, or how long it is. */
+const lengthOf = (i) => (isCosted(i) ? data.spans.total[i] : data.spans.end[i] - data.spans.start[i]);
+const isCosted = (i) => data.spans.type[i] === EXCEPTION && data.spans.total[i] >= 0;
+
 function colourName(i) {
   const { type } = data.spans;
   return [, , "handler", "off", "kernel"][type[i]] ?? (type[i] === USER ? "user" : kindOf(i).class);
@@ -259,7 +274,7 @@ function inWords(i) {
     case USER: return `The program of ${who} runs at EL0, until the next exception.`;
     case OFF: return `${who} is off the CPU, in the middle of what is around this box. Other tasks run.`;
     case HANDLER:
-      return `The kernel has acknowledged interrupt ${kind.number} (${kind.name}); its handler runs, on the CPU's interrupt stack.`;
+      return `The handler of interrupt ${kind.number} (${kind.name}) runs, on the CPU's interrupt stack.`;
     case KERNEL:
       if (data.tasks[task[i]].id === 0) return "Nothing else can run: the kernel waits for an interrupt.";
       return `The kernel itself runs for ${who}, outside any exception.`;
@@ -279,8 +294,8 @@ function outcome() {
   const { exit, timed_out } = data;
   if (timed_out) return [`time was up (${exit})`, "warning"];
   if (exit === 121) return ["kernel panic (121)", "danger"];
-  const signal = exit - 128;
-  if (signal > 0) return [`killed by ${SIGNALS[signal] ? SIGNALS[signal] + ", " : ""}signal ${signal} (${exit})`, "danger"];
+  const signal = exit - 128, name = SIGNALS[signal];
+  if (signal > 0) return [`killed by ${name ? name + ", " : ""}signal ${signal} (${exit})`, "danger"];
   return [`exit code ${exit}`, exit ? "warning" : ""];
 }
 
@@ -289,6 +304,8 @@ function outcome() {
 const scale = () => plot.width / (view.end - view.start);
 const px = (t) => LABELS + (t - view.start) * scale();
 const time = (x) => view.start + (x - LABELS) / scale();
+/** What is at the right edge of the canvas: a little behind the end of the view. */
+const edge = () => time(LABELS + plot.width + EDGE);
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 /** Shows `length` instructions from `start` on, or as near to that as there are. */
@@ -297,6 +314,7 @@ function show(start, length) {
   length = clamp(length, Math.min(SHORTEST, whole), whole);
   view.start = clamp(start, 0, whole - length);
   view.end = view.start + length;
+  if (state.only) arrange();
   remember();
   invalidate();
 }
@@ -324,12 +342,12 @@ function reveal(i) {
   else if (length > shown && apart) fit(start, end);
   else if (length <= shown && !inside) show((start + end - shown) / 2, shown);
   const row = rowOf(i), box = $("scroll"), room = box.clientHeight - pinned();
-  if (row && (row.y < box.scrollTop || row.y + ROW > box.scrollTop + room)) box.scrollTop = row.y - room / 2;
+  if (row && (row.y - STRIP < box.scrollTop || row.y + ROW > box.scrollTop + room)) box.scrollTop = row.y - room / 2;
 }
 
 let remembering = 0;
 
-/** Keeps view and selection in the address. Browsers count how often that is done: it waits until things are at rest. */
+/** Keeps view and selection in the address: once things are at rest, as browsers count how often that is done. */
 function remember() {
   clearTimeout(remembering);
   remembering = setTimeout(() => {
@@ -432,7 +450,7 @@ function paintLanes(context) {
   context.rect(0, top, plot.width + LABELS + EDGE, plot.height - top);
   context.clip();
   context.translate(0, top - scroll);
-  const seen = groups.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
+  const seen = shown.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
   for (const group of seen) paintGround(context, group);
   context.save();
   context.beginPath();
@@ -455,7 +473,7 @@ function steps() {
   const least = 95 / scale(), power = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
   const step = Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= least) * power);
   const list = [];
-  for (let t = Math.ceil(view.start / step) * step; t <= view.end; t += step) list.push(t);
+  for (let t = Math.ceil(view.start / step) * step; t < edge(); t += step) list.push(t);
   return { step, list };
 }
 
@@ -519,7 +537,7 @@ function paintTrack(context, track, y, height, fill, box) {
     stats.boxes++;
     run = null;
   };
-  for (let k = track.after(view.start); k < track.length && track.start[k] <= view.end;) {
+  for (let k = track.after(view.start); k < track.length && track.start[k] < edge();) {
     const left = px(track.start[k]), right = px(track.end[k]);
     if (right - left >= 2) {
       flush();
@@ -555,7 +573,7 @@ function paintBox(context, i, left, right, y) {
   paintLabel(context, () => names(i), x, width, y + ROW / 2, colours[ink]);
 }
 
-/** From where to where a box is drawn: what is far out of view is left out, and neighbours stay apart where there is room. */
+/** Where a box is drawn: without what is far out of view, and apart from its neighbour where there is room. */
 function extent(left, right) {
   const x = Math.max(Math.round(left), LABELS - 4), end = Math.min(Math.round(right), LABELS + plot.width + EDGE + 4);
   return { x, width: Math.max(end - x - (end - x > 3 ? 1 : 0), 1) };
@@ -602,7 +620,8 @@ function label(context, texts, room) {
 function clip(context, text, room) {
   const width = widthOf(context, text);
   if (width <= room) return text;
-  const letters = Math.floor(text.length * room / width) - 1;
+  let letters = Math.floor(text.length * room / width);
+  while (letters >= 4 && widthOf(context, text.slice(0, letters) + "…") > room) letters--;
   return letters >= 4 ? text.slice(0, letters) + "…" : "";
 }
 
@@ -615,7 +634,7 @@ function* marksInView(group, apart) {
     if (marks[group.marks[middle]].t >= view.start) high = middle; else low = middle + 1;
   }
   let x = -Infinity;
-  for (let k = low; k < group.marks.length && marks[group.marks[k]].t <= view.end; k++) {
+  for (let k = low; k < group.marks.length && marks[group.marks[k]].t < edge(); k++) {
     const at = px(marks[group.marks[k]].t);
     if (at - x < apart && marks[group.marks[k]].type !== "report") continue;
     yield [group.marks[k], x = at];
@@ -659,12 +678,12 @@ function glyph(context, type, x, y) {
 
 /** From who wakes to who is woken, while they are few enough to be told apart. */
 function paintArrows(context) {
-  const first = wakes.after(view.start), last = wakes.after(view.end);
+  const first = wakes.after(view.start), last = wakes.after(edge());
   if (last - first > ARROWS) return;
   const list = [];
   for (let k = first; k < last; k++) {
     const { t, task, other } = data.marks[wakes.id[k]], from = groupOf[task], to = groupOf[other];
-    if (to && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
+    if (shown.includes(to) && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
   }
   context.strokeStyle = context.fillStyle = colours.good;
   context.lineWidth = 1;
@@ -684,16 +703,19 @@ function paintArrows(context) {
 }
 
 function paintReports(context, y, height) {
+  const seen = data.reports.filter(({ t }) => t >= view.start && t < edge());
+  // Their flags are there anyway; more lines would hide what they cross.
+  if (seen.length > LINES) return;
   context.fillStyle = colours.danger;
-  for (const { t } of data.reports) {
-    if (t >= view.start && t <= view.end) context.fillRect(Math.round(px(t)), y, 1, height);
-  }
+  for (const { t } of seen) context.fillRect(Math.round(px(t)), y, 1, height);
 }
 
 function paintSelection(context) {
   for (const [what, width] of [[state.hover, 1], [state.selection, 2]]) {
     if (what?.what === "span") {
-      const row = rowOf(what.index), { x, width: wide } = extent(px(data.spans.start[what.index]), px(data.spans.end[what.index]));
+      const row = rowOf(what.index), { start, end } = data.spans;
+      if (!shown.includes(row.group)) continue;
+      const { x, width: wide } = extent(px(start[what.index]), px(end[what.index]));
       context.strokeStyle = width === 2 ? colours.accent : colours.text;
       context.lineWidth = width;
       context.beginPath();
@@ -702,7 +724,7 @@ function paintSelection(context) {
     } else if (what?.what === "mark" || what?.what === "report") {
       const { t, task } = what.what === "mark" ? data.marks[what.index] : data.reports[what.index];
       const group = groupOf[task];
-      if (!group) continue;
+      if (!shown.includes(group)) continue;
       context.strokeStyle = colours.accent;
       context.lineWidth = width;
       context.beginPath();
@@ -751,7 +773,7 @@ function paintCpu(context, cpu, y) {
     const { x, width } = extent(left, right);
     context.fillStyle = colours.tasks[task(k)];
     context.fillRect(x, y, width, CPU);
-    paintLabel(context, () => [data.tasks[task(k)].name], x, width, y + CPU / 2, colours["on-box"]);
+    paintLabel(context, () => [taskName(task(k)), data.tasks[task(k)].name], x, width, y + CPU / 2, colours["on-box"]);
   });
   const masked = (k, left, right) => {
     context.fillStyle = colours.masked;
@@ -799,7 +821,7 @@ function paintOverview(context) {
     }
   };
   ticks(state.matches.map((i) => data.spans.start[i]), colours.accent, 35, 6);
-  ticks(data.reports.map(({ t }) => t), colours.danger, 2, OVERVIEW - 4);
+  ticks(data.reports.map(({ t }) => t), colours.danger, 2, data.reports.length > LINES ? 5 : OVERVIEW - 4);
   context.fillStyle = colours["text-dim"];
   context.fillText("the whole trace", 23, OVERVIEW / 2);
   const left = at(view.start), right = Math.max(at(view.end), left + 2);
@@ -828,7 +850,7 @@ function hit(x, y) {
     return k === null ? null : { what, index: k, cpu: index };
   }
   y += $("scroll").scrollTop - pinned();
-  const group = groups.find((group) => y >= group.y && y < group.end);
+  const group = shown.find((group) => y >= group.y && y < group.end);
   if (group && y < group.y + STRIP) {
     const near = [...marksInView(group, APART)].find(([, at]) => Math.abs(at - x) <= APART / 2 + 2);
     return near ? { what: "mark", index: near[0] } : null;
@@ -857,10 +879,10 @@ function tip({ what, index, cpu }) {
     return [...lines, ...sites.map(([word, site]) => `${word} at ${site}`)];
   }
   const kind = spans.type[index] === EXCEPTION ? `${CLASSES[kindOf(index).class]}, ${frameOf(index).slot ?? ""}` : null;
-  const long = plural(spans.end[index] - spans.start[index], "instruction");
-  const lines = [names(index)[0], `from ${number(spans.start[index])}, ${long} long${spans.open[index] ? ", never ended" : ""}`];
-  if (spans.self[index] >= 0) lines.push(`self ${number(spans.self[index])}, total ${number(spans.total[index])}`);
-  return kind ? [lines[0], kind, ...lines.slice(1)] : lines;
+  const from = `from ${number(spans.start[index])}${spans.open[index] ? ", never ended" : ""}`;
+  const length = plural(lengthOf(index), "instruction");
+  const cost = isCosted(index) ? `self ${number(spans.self[index])} of ${length}` : `${length} long`;
+  return [names(index)[0], ...(kind ? [kind] : []), from, cost];
 }
 
 function showTip(x, y, lines) {
@@ -900,7 +922,13 @@ function line(colour, text, figure, onclick) {
   return make("button", { type: "button", onclick }, swatch(colour), make("span", {}, text), make("span", {}, figure));
 }
 
-const lines = (list) => make("ul", { class: "chain" }, list.map((line) => make("li", {}, line)));
+/** The first of some lines, and how many there are more. */
+function lines(list, most = 12) {
+  const rest = list.length - most;
+  return make("div", {},
+    make("ul", { class: "chain" }, list.slice(0, most).map((line) => make("li", {}, line))),
+    rest > 0 && make("p", { class: "dim" }, `and ${number(rest)} more`));
+}
 
 /** A name and its value; nothing where there is none. */
 function entry(name, value, mono = false) {
@@ -933,24 +961,28 @@ function introduction() {
   }
   const whole = Math.max(spent.reduce((a, b) => a + b, 0), 1);
   const share = (task) => `${number(spent[task])}, ${(100 * spent[task] / whole).toFixed(1)} %`;
+  const byShare = groups.toSorted((a, b) => spent[b.task] - spent[a.task]);
   const find = (task) => () => searchFor(`task ${data.tasks[task].id}`);
   return [
     make("h2", {}, "What you see"),
-    paragraph(`Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each exception,
-      from its vector slot to eret, and what came in between inside it. Time runs to the right, in instructions.`),
-    paragraph(`Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms, dragging
-      moves, `, make("kbd", {}, "?"), " tells the keys."),
+    paragraph(`Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each
+      exception, from its vector slot to eret, and what came in between inside it. Time runs to the right, in
+      instructions.`),
+    paragraph(`Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms,
+      dragging moves, `, make("kbd", {}, "?"), " tells the keys."),
     make("h3", {}, "Tasks, and their share of the instructions"),
-    lines(groups.map(({ task }) => line(colours.tasks[task], taskName(task), share(task), find(task)))),
+    lines(byShare.map(({ task }) => line(colours.tasks[task], taskName(task), share(task), find(task)))),
     data.reports.length > 0 && make("h3", {}, "Reports"),
-    lines(data.reports.map(({ text, t }, index) => line("fault", text.split("\n")[0], number(t), () => toReport(index)))),
+    lines(data.reports.map(({ text, t }, index) => {
+      return line("fault", text.split("\n")[0], number(t), () => toReport(index));
+    })),
   ];
 }
 
 function spanDetails(i) {
-  const { spans } = data, frame = frameOf(i), start = spans.start[i], length = spans.end[i] - start;
-  const costed = spans.type[i] === EXCEPTION && spans.self[i] >= 0;
-  const figures = costed ? { self: spans.self[i], total: spans.total[i], start } : { long: length, start, end: spans.end[i] };
+  const { spans } = data, frame = frameOf(i), start = spans.start[i], end = spans.end[i];
+  const costs = { self: spans.self[i], total: spans.total[i], start };
+  const figures = isCosted(i) ? costs : { long: end - start, start, end };
   const figure = ([name, value]) => make("div", {}, make("b", {}, number(value)), make("span", {}, name));
   const fields = string(frame.fields);
   return [
@@ -961,7 +993,6 @@ function spanDetails(i) {
     make("dl", {},
       entry("Result", frame.result ?? null, true),
       entry("Task", taskName(spans.task[i])),
-      entry("Long", costed && length !== spans.total[i] ? plural(length, "instruction") : null),
       entry("Interrupted at", string(frame.at), true),
       entry("Returned to", string(frame.returned), true),
       entry("Slot", frame.slot, true),
@@ -987,19 +1018,16 @@ function chainWithUser(i) {
   return user === null ? chain : [user, ...chain];
 }
 
-/** Spans to go to, the first some of them. The chain is indented, as one is in the other. */
+/** Spans to go to. The chain is indented, as one is in the other. */
 function family(title, members, here, indented) {
   if (members.length === 0 || (members.length === 1 && members[0] === here)) return null;
   const item = (i, depth) => {
-    const { start, end } = data.spans, button = line(colourName(i), names(i)[0], number(end[i] - start[i]), () => select(i));
+    const button = line(colourName(i), names(i)[0], number(lengthOf(i)), () => select(i));
     if (indented) button.style.marginLeft = `${depth * 12 - 6}px`;
-    return make("li", i === here ? { class: "here", "aria-current": "true" } : {}, button);
+    if (i === here) button.setAttribute("aria-current", "true");
+    return button;
   };
-  const rest = members.length - FAMILY;
-  return make("div", {},
-    make("h3", {}, title),
-    make("ul", { class: "chain" }, members.slice(0, FAMILY).map(item)),
-    rest > 0 && make("p", { class: "dim" }, `and ${number(rest)} more`));
+  return make("div", {}, make("h3", {}, title), lines(members.map(item), FAMILY));
 }
 
 /** All of the same kind, or, of what is no exception, of the same sort in the same task. */
@@ -1033,8 +1061,8 @@ function fieldTable(text) {
 function registers(text) {
   const name = (n) => (n < 31 ? `x${n}` : ["sp", "pc", "pstate"][n - 31]);
   const register = (value, n) => {
-    const zero = /^0+$/.test(value);
-    return make("div", { class: zero ? "zero" : null }, make("dt", {}, name(n)), make("dd", {}, value.padStart(16, "0")));
+    const zero = /^0+$/.test(value) ? "zero" : null;
+    return make("div", { class: zero }, make("dt", {}, name(n)), make("dd", {}, value.padStart(16, "0")));
   };
   return make("dl", { class: "registers" }, text.trim().split(/\s+/).map(register));
 }
@@ -1090,12 +1118,13 @@ let haystacks = null;
 /** What free words are looked for in, by frame. */
 function haystack(i) {
   const joined = (...parts) => parts.filter(Boolean).join("\n").toLowerCase();
-  haystacks ??= data.frames.map(({ call, result, slot, words, at }) => joined(call, result, slot, string(words), string(at)));
+  const texts = ({ call, result, slot, words, at }) => joined(call, result, slot, string(words), string(at));
+  haystacks ??= data.frames.map(texts);
   const { task, frame } = data.spans, kind = kindOf(i);
   return joined(kind.name, CLASSES[kind.class], data.tasks[task[i]].name, haystacks[frame[i]]);
 }
 
-/** One condition for each part of a query: `irq 27`, `task 3`, a class, a kind's or a task's whole name, a word anywhere. */
+/** A condition for each part of a query: `irq 27`, `task 3`, a class, a kind's or a task's name, a word anywhere. */
 function conditions(text) {
   const { spans, kinds, tasks } = data;
   const found = [];
@@ -1197,7 +1226,8 @@ function showCosts() {
     $("table").querySelectorAll("th button")[index].focus();
   };
   const head = ([name], index) => {
-    const sorting = index === column, arrow = falling ? " ↓" : " ↑", direction = falling ? "descending" : "ascending";
+    const sorting = index === column;
+    const [arrow, direction] = falling ? [" ↓", "descending"] : [" ↑", "ascending"];
     const properties = { scope: "col", class: index === 1 ? "class" : null, "aria-sort": sorting ? direction : null };
     return make("th", properties, button(sorting ? name + arrow : name, () => sortBy(index)));
   };
@@ -1226,7 +1256,7 @@ const KEYS = [
   [["drag", "a", "d", "←", "→"], "pan; Shift and the wheel too"],
   [["↑", "↓"], "scroll the tasks"],
   [["0"], "show all"],
-  [["click"], "select; a flag shows its report"],
+  [["click"], "select; a flag shows its report; on the CPU: scroll to the task"],
   [["double-click", "f"], "fill the view with a box"],
   [["[", "]"], "the previous, the next of the same kind"],
   [[",", "."], "the exception before, the one after, of any kind"],
@@ -1244,9 +1274,9 @@ const SEARCHES = [
 ];
 
 const MARKS = [
-  ["wake", "wakes a task; an arrow goes to it"], ["preempt", "is preempted"], ["switch", "gives the CPU to another task"],
-  ["signal", "sends a signal"], ["deliver", "acts on a signal"], ["spawn", "makes a task"], ["exec", "runs another program"],
-  ["end", "ends"], ["report", "a report: click it"],
+  ["wake", "wakes a task; an arrow goes to it"], ["preempt", "is preempted"],
+  ["switch", "gives the CPU to another task"], ["signal", "sends a signal"], ["deliver", "acts on a signal"],
+  ["spawn", "makes a task"], ["exec", "runs another program"], ["end", "ends"], ["report", "a report: click it"],
 ];
 
 function helpText() {
@@ -1256,9 +1286,9 @@ function helpText() {
   return [
     button("close", () => $("keys").close(), { class: "close" }),
     make("h2", {}, "How to read and move"),
-    paragraph(`A box at EL1 is one exception, from the first instruction of its vector slot to eret. Boxes in it came while it
-      was being handled; hatched is off the CPU; a torn right end never returned. Where boxes are thinner than a pixel, a column
-      stands for all of them.`),
+    paragraph(`A box at EL1 is one exception, from the first instruction of its vector slot to eret. Boxes in it came
+      while it was being handled; hatched is off the CPU; a torn right end never returned. Where boxes are thinner than
+      a pixel, a column stands for all of them.`),
     make("h3", {}, "Keys"),
     rows(KEYS.map(([keys, what]) => [keycaps(keys), what])),
     make("h3", {}, "Search"),
@@ -1410,8 +1440,12 @@ function hoverAt(event, point) {
 function clickAt({ x, y }) {
   const found = hit(x, y);
   state.range = null;
+  invalidate();
   if (found?.what === "span" || found?.what === "mark") choose(found.what, found.index);
-  else if (!found) choose(null);
+  else if (found?.what === "running") {
+    const [, task] = data.cpus[found.cpu].running[found.index];
+    $("scroll").scrollTop = (groupOf[task]?.y ?? 0) - GAP;
+  } else if (!found) choose(null);
   tellMatches();
 }
 
@@ -1456,6 +1490,11 @@ function listen() {
   $("scroll").addEventListener("scroll", invalidate);
   addEventListener("keydown", onKey);
   addEventListener("hashchange", recall);
+  $("only").addEventListener("change", ({ target }) => {
+    state.only = target.checked;
+    arrange();
+    invalidate();
+  });
   $("query").addEventListener("input", () => search($("query").value));
   $("query").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.shiftKey) {
@@ -1495,9 +1534,9 @@ function resize() {
 }
 
 const LEGEND = [
-  ["user", "program at EL0"], ["syscall", "system call"], ["irq", "interrupt"], ["handler", "its handler"], ["fault", "fault"],
-  ["brk", "breakpoint"], ["serror", "SError"], ["other", "other"], ["kernel", "kernel, idle"], ["off", "off the CPU"],
-  ["masked", "IRQs masked"],
+  ["user", "program at EL0"], ["syscall", "system call"], ["irq", "interrupt"], ["handler", "its handler"],
+  ["fault", "fault"], ["brk", "breakpoint"], ["serror", "SError"], ["other", "other"], ["kernel", "kernel, idle"],
+  ["off", "off the CPU"], ["masked", "IRQs masked"],
 ];
 
 function showHeader() {
@@ -1534,7 +1573,8 @@ function offerReports() {
 
 /** Says in place of the trace what is wrong with it. */
 function fail(problem) {
-  const { title, message, calm } = problem instanceof Problem ? problem : new Problem("The page could not show this trace", problem);
+  if (!(problem instanceof Problem)) problem = new Problem("The page could not show this trace", problem);
+  const { title, message, calm } = problem;
   ventry.error = `${title}: ${message}`;
   $("search").hidden = $("tools").hidden = true;
   const text = make("p", { class: calm ? "failure calm" : "failure" }, make("b", {}, title), message);
@@ -1554,8 +1594,9 @@ async function open() {
   showHeader();
   offerReports();
   showCosts();
-  $("spacer").style.height = `${pinned() + groups.at(-1).end + GAP}px`;
   view.end = Math.max(data.end, 1);
+  $("only").hidden = groups.length < 6;
+  arrange();
   listen();
   resize();
   choose(null);

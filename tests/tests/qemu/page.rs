@@ -12,6 +12,7 @@ use fixture::{CRASH, FEW, HOSTILE, MANY, Wish};
 use flate2::{Compression, write::GzEncoder};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// A test of a page.
@@ -20,6 +21,7 @@ type Test = fn(&mut Browser) -> Result<()>;
 const TESTS: &[(&str, Test)] = &[
     ("opens", opens),
     ("boxes", boxes),
+    ("paint", paint),
     ("click", click),
     ("chain", chain),
     ("mark", mark),
@@ -35,6 +37,7 @@ const TESTS: &[(&str, Test)] = &[
     ("theme", theme),
     ("crash", crash),
     ("many", many),
+    ("only", only),
     ("hostile", hostile),
     ("lost", lost),
     ("empty", empty),
@@ -193,11 +196,11 @@ fn opens(browser: &mut Browser) -> Result<()> {
     Ok(())
 }
 
-/// Each span is found where it is drawn, in its own colour.
+/// Each span is found where it is said to be, scrolled or not.
 fn boxes(browser: &mut Browser) -> Result<()> {
-    let data = open(browser, FEW, "")?;
+    let data = open(browser, Wish { tasks: 9, ..FEW }, "")?;
     let wrong: Vec<usize> = browser.evaluate(
-        "(async () => {
+        "(() => {
             const wrong = [], { left, top } = document.getElementById('lanes').getBoundingClientRect();
             for (let i = 0; i < ventry.data.spans.start.length; i++) {
                 ventry.select(i);
@@ -209,11 +212,33 @@ fn boxes(browser: &mut Browser) -> Result<()> {
             return wrong;
         })()",
     )?;
-    // What lies on top of a box is in another lane: each is found.
     same("spans not found", wrong, vec![])?;
+    let scrolled: f64 = browser.evaluate("document.getElementById('scroll').scrollTop")?;
+    ensure!(scrolled > 0.0, "there was nothing to scroll");
     let (start, end) = (list(&data, "/spans/start")?, list(&data, "/spans/end")?);
     ensure!(start.iter().zip(end).all(|(start, end)| at(start).ok() < at(end).ok()), "the fixture has empty spans");
     Ok(())
+}
+
+/// What has room for it is painted where it is said to be, in the colour of its class; in each lane there is some.
+fn paint(browser: &mut Browser) -> Result<()> {
+    let data = open(browser, FEW, "")?;
+    let whole = at(&data["end"])?;
+    let mut seen = BTreeSet::new();
+    for part in 0..48 {
+        browser.evaluate::<Value>(&format!(
+            "(ventry.show({}, {}), null)",
+            whole * f64::from(part) / 48.0,
+            whole / 48.0
+        ))?;
+        browser.settle()?;
+        let (wrong, lanes): (Vec<String>, Vec<String>) = browser.evaluate(PIXELS)?;
+        same("boxes of another colour", wrong, vec![])?;
+        seen.extend(lanes);
+    }
+    let lanes: BTreeSet<String> =
+        browser.evaluate("ventry.rows().map((row) => `task ${row.group.task} EL${row.el} depth ${row.depth}`)")?;
+    same("lanes with boxes", seen, lanes)
 }
 
 /// A click selects, and the panel tells all that was saved.
@@ -255,7 +280,7 @@ fn chain(browser: &mut Browser) -> Result<()> {
     let inner = (0..depth.len()).find(|&i| sort[i] == 1 && depth[i] == 1).context("none nested")?;
     browser.evaluate::<Value>(&format!("(ventry.select({inner}), null)"))?;
     browser.evaluate::<Value>(
-        "(document.querySelector('#panel .chain li.here').previousSibling.firstChild.click(), null)",
+        "(document.querySelector('#panel [aria-current]').parentNode.previousSibling.firstChild.click(), null)",
     )?;
     let outer: usize = browser.evaluate("ventry.state.selection.index")?;
     let (start, end) = (list(&data, "/spans/start")?, list(&data, "/spans/end")?);
@@ -570,6 +595,27 @@ fn many(browser: &mut Browser) -> Result<()> {
     same("found", found, exceptions(&data, |kind, _| kind["name"] == "timer")?.len())
 }
 
+/// Tasks that have nothing in view leave their room to those that have, and come back.
+fn only(browser: &mut Browser) -> Result<()> {
+    let data = open(browser, Wish { events: 2000, tasks: 30, crash: false }, "")?;
+    let height = "document.getElementById('scroll').scrollHeight";
+    let all: f64 = browser.evaluate(height)?;
+    let last = list(&data, "/spans/start")?.len() - 1;
+    browser.evaluate::<Value>("(ventry.show(0, 20000), document.querySelector('#only input').click(), null)")?;
+    browser.settle()?;
+    let few: f64 = browser.evaluate(height)?;
+    ensure!(few < all * 0.7, "{few} of {all}");
+    // What is gone to is there.
+    for i in [last, 0] {
+        browser.evaluate::<Value>(&format!("(ventry.select({i}), ventry.choose(null), null)"))?;
+        let (x, y) = middle(browser, i)?;
+        browser.click(x, y, 1)?;
+        same("selected", browser.evaluate::<usize>("ventry.state.selection.index")?, i)?;
+    }
+    browser.evaluate::<Value>("(document.querySelector('#only input').click(), null)")?;
+    same("all again", browser.evaluate::<f64>(height)?, all)
+}
+
 /// Names, calls and reports are text, whatever is in them.
 fn hostile(browser: &mut Browser) -> Result<()> {
     let markup = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>";
@@ -687,6 +733,33 @@ const EMPTY_LANES: &str = "(() => {
     }
     if (seen < 4) empty.push(`only ${seen} lanes are in view`);
     return empty;
+})()";
+
+/// Boxes in view that have not their colour at two of their points, and the lanes that some were looked at in.
+const PIXELS: &str = "(() => {
+    const probe = (width, height) => Object.assign(document.createElement('canvas'), { width, height }).getContext('2d', { willReadFrequently: true });
+    const canvas = document.getElementById('lanes'), context = probe(canvas.width, canvas.height), point = probe(1, 1);
+    context.drawImage(canvas, 0, 0);
+    const { left, top } = canvas.getBoundingClientRect(), { type, kind } = ventry.data.spans, colours = ventry.colours();
+    const pixel = (context, x, y) => context.getImageData(x, y, 1, 1).data.slice(0, 3).join();
+    const ink = (colour) => {
+        point.fillStyle = colour;
+        point.fillRect(0, 0, 1, 1);
+        return pixel(point, 0, 0);
+    };
+    const wrong = [], seen = new Set(), ground = [ink(colours['bg-lane']), ink(colours.line)];
+    for (const row of ventry.rows()) for (const track of row.tracks) for (const i of track.id) {
+        const box = ventry.rect(i), from = Math.max(box.left - left, 152), to = Math.min(box.right - left, canvas.width);
+        const y = Math.round(box.top - top) + 3;
+        if (to - from < 5 || y < ventry.pinned() || y > canvas.height - 3) continue;
+        seen.add(`task ${row.group.task} EL${row.el} depth ${row.depth}`);
+        const found = [0.35, 0.65].map((part) => pixel(context, Math.round(from + (to - from) * part), y));
+        const wanted = ink(colours[['user', ventry.data.kinds[kind[i]]?.class, 'handler', 'off', 'kernel'][type[i]]]);
+        // Off the CPU is hatched: between two colours.
+        const right = type[i] === 3 ? found.some((colour) => !ground.includes(colour)) : found.includes(wanted);
+        if (!right) wrong.push(`${i}, of type ${type[i]}: ${found} instead of ${wanted}`);
+    }
+    return [wrong, [...seen]];
 })()";
 
 /// Functions for the two below: colours as numbers, and their contrast as WCAG counts it.
