@@ -524,10 +524,16 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     if lost > 0 {
         eprintln!("xtask: {lost} older events are lost; keep more with --ring MIB, which was {ring}");
     }
+    let skipped = recording.timeline.skipped;
+    if skipped > 0 {
+        eprintln!(
+            "xtask: {skipped} events are not in it: hardly any of their stack was left, or tracing itself had failed"
+        );
+    }
     if args.text {
         write_all(&mut io::stdout(), recording.text().as_bytes())?;
     }
-    Ok(recording.code)
+    recording.error.map_or(Ok(recording.code), Err)
 }
 
 /// What runs, in a word that can be a file's name.

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use trap::trace::{Directory, Record, Ring};
+use trap::trace::{Directory, Record, Ring, Way};
 
 /// Where QEMU's `virt` machine has its RAM.
 const RAM: u64 = 0x4000_0000;
@@ -25,9 +25,9 @@ pub struct Rings {
     /// As [`Directory::uncounted`].
     pub uncounted: u64,
     /// As [`Directory::entry`].
-    pub entry: [u64; 2],
+    pub entry: [u64; Way::COUNT],
     /// As [`Directory::exit`].
-    pub exit: [u64; 2],
+    pub exit: [u64; Way::COUNT],
     /// By CPU.
     pub cpus: Vec<Cpu>,
 }
@@ -37,6 +37,8 @@ pub struct Rings {
 pub struct Cpu {
     /// How many were overwritten by newer ones.
     pub lost: u64,
+    /// How many could not be written down, as [`Ring::skipped`].
+    pub skipped: u64,
     /// Those that were not, the oldest first.
     pub records: Vec<Record>,
 }
@@ -88,7 +90,7 @@ impl Memory {
         let offset = ring.address.load(Relaxed).checked_sub(RAM).context("its ring is not in RAM")?;
         let storage = self.words(offset, ring.size.load(Relaxed))?;
         let records = ring.records(&storage).collect::<Result<_, _>>()?;
-        Ok(Cpu { lost: ring.lost.load(Relaxed), records })
+        Ok(Cpu { lost: ring.lost.load(Relaxed), skipped: ring.skipped.load(Relaxed), records })
     }
 
     /// So many words from `offset` on.

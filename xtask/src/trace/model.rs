@@ -15,7 +15,7 @@ use trap::pstate::{Mode, Pstate};
 use trap::record::{Kind as ReportKind, Report};
 use trap::signal::{code_name, signal_name};
 use trap::slot::Slot;
-use trap::trace::{Event, Left, Record, Saved};
+use trap::trace::{Event, Left, Record, Saved, Way};
 
 /// The I bit of PSTATE: IRQs are masked.
 const PSTATE_I: u64 = 1 << 7;
@@ -350,8 +350,8 @@ struct Lane {
 /// A span that has not ended.
 struct Open {
     span: usize,
-    /// Where an exception's frame lies, and the PC in it.
-    entered: Option<(u64, u64)>,
+    /// Where an exception's frame lies, the PC in it, and how it came.
+    entered: Option<(u64, u64, Way)>,
     /// What of it is others' cost.
     inner: u64,
 }
@@ -387,10 +387,11 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         }
         self.back_on_cpu(task, t);
         match record.event {
-            Event::Enter { slot, frame, esr, far, ref saved, .. } => {
+            Event::Enter { slot, frame, esr, far, window, ref saved } => {
                 let place = self.text(format!("exception taken ({slot})"));
                 self.mask(cpu, t, place);
-                self.enter(task, t, slot, frame, (esr, far), saved);
+                let way = Way::new(slot.from_el1(), window);
+                self.enter(task, t, slot, (esr, far), (frame, saved), way);
             }
             Event::Exit { frame, pc, pstate, x0, syscallno } => {
                 let to_el1 = !matches!(Pstate(pstate).mode(), Mode::A64 { el: 0, .. } | Mode::A32("usr"));
@@ -430,7 +431,15 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         }
     }
 
-    fn enter(&mut self, task: usize, t: u64, slot: Slot, frame: u64, syndrome: (u64, u64), saved: &Saved) {
+    fn enter(
+        &mut self,
+        task: usize,
+        t: u64,
+        slot: Slot,
+        syndrome: (u64, u64),
+        (frame, saved): (u64, &Saved),
+        way: Way,
+    ) {
         // What lies below an exception from EL0 or where this frame lies now has ended without a record.
         let keep = if slot.from_el1() { self.outermost(task, frame) } else { Some(0) };
         if let Some(keep) = keep {
@@ -442,7 +451,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         let index = self.model.frames.len() - 1;
         self.open(task, t, Type::Exception, kind);
         if let Some(open) = self.lanes[task].stack.last_mut() {
-            open.entered = Some((frame, saved.pc));
+            open.entered = Some((frame, saved.pc, way));
             self.model.spans[open.span].frame = Some(index);
         }
     }
@@ -452,9 +461,8 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             self.drop_to(task, t, depth + 1);
             let Open { span, entered, inner } = self.close(task, t, false);
             let Span { start, kind, frame, .. } = self.model.spans[span];
-            if let (Some(index), Some((_, from))) = (frame, entered) {
-                let from_el1 = self.model.frames[index].slot.from_el1();
-                let ends = self.timeline.entry[usize::from(from_el1)] + self.timeline.exit[usize::from(to_el1)];
+            if let (Some(index), Some((_, from, way))) = (frame, entered) {
+                let ends = self.timeline.entry[way as usize] + self.timeline.exit[way as usize];
                 let total = t - start + ends;
                 self.model.spans[span].cost = Some(Instructions { own: total.saturating_sub(inner), total });
                 self.blame(task, total);
@@ -562,7 +570,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
 
     /// How deep the outermost exception with its frame there lies.
     fn outermost(&self, task: usize, frame: u64) -> Option<usize> {
-        self.lanes[task].stack.iter().position(|open| open.entered.is_some_and(|(lies, _)| lies == frame))
+        self.lanes[task].stack.iter().position(|open| open.entered.is_some_and(|(lies, ..)| lies == frame))
     }
 
     fn mask(&mut self, cpu: usize, t: u64, place: Text) {

@@ -16,8 +16,8 @@ use trap::slot::Slot;
 use trap::trace::{Event, Left, Name, Record, Saved, State};
 
 /// What kernel_entry and kernel_exit take, from and to EL0 and EL1.
-const ENTRY: [u64; 2] = [40, 30];
-const EXIT: [u64; 2] = [25, 15];
+const ENTRY: [u64; 3] = [40, 30, 36];
+const EXIT: [u64; 3] = [25, 15, 18];
 
 const EL0T: u64 = 0;
 const EL1H: u64 = 5;
@@ -30,7 +30,7 @@ fn record(task: u32, time: u64, event: Event) -> Record {
 
 fn timeline(records: impl IntoIterator<Item = (u64, u32, Event)>) -> Timeline {
     let events = records.into_iter().map(|(t, task, event)| Timed { t, cpu: 0, record: record(task, t, event) });
-    Timeline { events: events.collect(), lost: 0, cpus: 1, entry: ENTRY, exit: EXIT }
+    Timeline { events: events.collect(), lost: 0, skipped: 0, cpus: 1, entry: ENTRY, exit: EXIT }
 }
 
 fn enter(slot: Slot, frame: u64, esr: u64, x0: u64, x8: u64, pc: u64) -> Event {
@@ -293,6 +293,18 @@ fn addresses_are_those_of_the_program_that_ran_then() {
 }
 
 #[test]
+fn a_window_makes_the_way_longer() {
+    let Event::Enter { slot, frame, esr, far, saved, .. } = irq(Slot::El1hIrq, 0x1800) else { unreachable!() };
+    let model = model(&timeline([
+        (100, 1, Event::Enter { slot, frame, esr, far, window: true, saved }),
+        (110, 1, Event::Irq { intid: 33 }),
+        (120, 1, Event::IrqEnd { intid: 33, handled: true }),
+        (130, 1, exit(0x1800, EL1H, 0xffff_ffc0_8000_1000)),
+    ]));
+    assert_eq!(cost_of(&model, "uart"), [Some(Instructions { own: 36 + 30 + 18, total: 36 + 30 + 18 })]);
+}
+
+#[test]
 fn irqs_are_masked_from_here_to_there() {
     let [here, there] = [0xffff_ffc0_8000_2000, 0xffff_ffc0_8000_3000];
     let masked = PSTATE_I | EL1H;
@@ -372,7 +384,7 @@ fn time_is_without_tracing() {
     let rings = |frequency, records: Vec<Record>| Rings {
         frequency,
         uncounted: 3,
-        cpus: vec![Cpu { lost: 5, records }],
+        cpus: vec![Cpu { lost: 5, skipped: 1, records }],
         ..Rings::default()
     };
     let times = |timeline: Timeline| timeline.events.iter().map(|event| event.t).collect::<Vec<_>>();
@@ -384,7 +396,7 @@ fn time_is_without_tracing() {
     assert_eq!(times(Timeline::new(rings(1_000_000_000, vec![at(0, 0, 0), at(1600, 0, 0)]), 4)), [0, 100]);
     // Of two CPUs the first event counts.
     let mut two = rings(0, vec![at(500, 0, 0), at(600, 0, 0)]);
-    two.cpus.push(Cpu { lost: 2, records: vec![at(400, 0, 0), at(550, 0, 0)] });
+    two.cpus.push(Cpu { lost: 2, skipped: 3, records: vec![at(400, 0, 0), at(550, 0, 0)] });
     let two = Timeline::new(two, 4);
     let order: Vec<_> = two.events.iter().map(|event| (event.t, event.cpu)).collect();
     assert_eq!((order, two.lost), (vec![(0, 1), (100, 0), (150, 1), (200, 0)], 7));
@@ -552,15 +564,18 @@ fn the_rings_are_found_in_memory() {
     write(0x4_0000, &storage.into_iter().map(AtomicU64::into_inner).collect::<Vec<_>>());
     let position = |word: &AtomicU64| word.load(std::sync::atomic::Ordering::Relaxed);
     let mut words = [0; Directory::WORDS];
-    words[..8].copy_from_slice(&[MAGIC, SCHEMA, 62_500_000, 7, 40, 30, 25, 15]);
-    words[8..13].copy_from_slice(&[0x4004_0000, 20, position(&ring.head), position(&ring.tail), position(&ring.lost)]);
+    words[..10].copy_from_slice(&[MAGIC, SCHEMA, 62_500_000, 7, 40, 30, 36, 25, 15, 18]);
+    words[10..15].copy_from_slice(&[0x4004_0000, 20, position(&ring.head), position(&ring.tail), position(&ring.lost)]);
     write(0x800, &words);
     let rings = memory.rings_by(0x800).unwrap();
-    assert_eq!((rings.frequency, rings.uncounted, rings.entry, rings.exit), (62_500_000, 7, [40, 30], [25, 15]));
+    assert_eq!(
+        (rings.frequency, rings.uncounted, rings.entry, rings.exit),
+        (62_500_000, 7, [40, 30, 36], [25, 15, 18])
+    );
     let tasks: Vec<_> = rings.cpus[0].records.iter().map(|record| record.task).collect();
     assert_eq!((rings.cpus.len(), rings.cpus[0].lost, tasks), (1, 2, vec![2, 3, 4, 5, 6]));
 
-    for (at, wrong) in [(8, 0x3fff_0000), (8, 0x4010_0000), (8, u64::MAX - 7), (9, u64::MAX), (11, 9)] {
+    for (at, wrong) in [(10, 0x3fff_0000), (10, 0x4010_0000), (10, u64::MAX - 7), (11, u64::MAX), (13, 9)] {
         let mut words = words;
         words[at] = wrong;
         write(0x800, &words);
