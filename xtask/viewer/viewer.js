@@ -1595,7 +1595,7 @@ async function open() {
   offerReports();
   showCosts();
   view.end = Math.max(data.end, 1);
-  $("only").hidden = groups.length < 6;
+  $("only").hidden = groups.length < 8;
   arrange();
   listen();
   resize();

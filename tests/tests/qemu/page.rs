@@ -39,6 +39,7 @@ const TESTS: &[(&str, Test)] = &[
     ("many", many),
     ("only", only),
     ("hostile", hostile),
+    ("outcome", outcome),
     ("lost", lost),
     ("empty", empty),
 ];
@@ -662,6 +663,29 @@ fn hostile(browser: &mut Browser) -> Result<()> {
     same("the report", browser.evaluate::<String>("document.querySelector('pre.report').textContent")?, markup.into())?;
     browser.run("ventry.choose(null), document.getElementById('keys').close()")?;
     ensure!(panel(browser)?.contains(HOSTILE), "the name is not shown");
+    Ok(())
+}
+
+/// How the machine ended, and whether its report is shown at once: only if that is what ended it.
+fn outcome(browser: &mut Browser) -> Result<()> {
+    let cases = [
+        (0, false, "death", "exit code 0", false),
+        (3, false, "death", "exit code 3", false),
+        (139, false, "death", "killed by SIGSEGV, signal 11 (139)", true),
+        (139, false, "warning", "killed by SIGSEGV, signal 11 (139)", false),
+        (162, false, "death", "killed by signal 34 (162)", true),
+        (121, false, "panic", "kernel panic (121)", true),
+        (124, true, "death", "time was up (124)", false),
+    ];
+    let mut data = fixture::trace(CRASH);
+    for (exit, timed_out, kind, words, shown) in cases {
+        (data["exit"], data["timed_out"], data["reports"][0]["kind"]) = (json!(exit), json!(timed_out), json!(kind));
+        browser.open(&page(&packed(&data.to_string())), "")?;
+        let said: String = browser.evaluate("document.getElementById('outcome').textContent")?;
+        same("outcome", said.as_str(), words)?;
+        let report: bool = browser.evaluate("ventry.state.selection?.what === 'report'")?;
+        same(words, report, shown)?;
+    }
     Ok(())
 }
 
