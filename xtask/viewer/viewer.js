@@ -1595,7 +1595,7 @@ async function open() {
   offerReports();
   showCosts();
   view.end = Math.max(data.end, 1);
-  $("only").hidden = groups.length < 6;
+  $("only").hidden = groups.length < 8;
   arrange();
   listen();
   resize();
@@ -1614,6 +1614,6 @@ function rect(i) {
 const rows = () => groups.flatMap((group) => group.rows);
 // For whoever tries the page from outside, tests above all.
 const ventry = (window.ventry = {
-  view, stats, state, select, choose, search, step, fit, show, zoom, rect, hit, rows, pinned, colours: () => colours,
+  view, stats, state, select, choose, search, fit, show, zoom, px, time, rect, hit, rows, pinned, colours: () => colours,
 });
 ventry.ready = open().catch(fail).then(() => ventry);

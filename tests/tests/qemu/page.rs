@@ -39,6 +39,7 @@ const TESTS: &[(&str, Test)] = &[
     ("many", many),
     ("only", only),
     ("hostile", hostile),
+    ("outcome", outcome),
     ("lost", lost),
     ("empty", empty),
 ];
@@ -156,9 +157,19 @@ fn exceptions(data: &Value, wanted: impl Fn(&Value, &Value) -> bool) -> Result<V
 /// The middle of a span's box.
 fn middle(browser: &mut Browser, i: usize) -> Result<(f64, f64)> {
     let [x, y]: [f64; 2] = browser.evaluate(&format!(
-        "(() => {{ const {{ left, right, top, height }} = ventry.rect({i}); return [(left + right) / 2, top + height / 2] }})()"
+        "(({{ left, right, top, height }}) => [(left + right) / 2, top + height / 2])(ventry.rect({i}))"
     ))?;
     Ok((x, y))
+}
+
+/// The span, mark or report that is selected.
+fn selected(browser: &mut Browser) -> Result<usize> {
+    browser.evaluate("ventry.state.selection.index")
+}
+
+/// The width of what the view is drawn on.
+fn width(browser: &mut Browser) -> Result<f64> {
+    browser.evaluate("ventry.px(ventry.view.end) - ventry.px(ventry.view.start)")
 }
 
 fn range(browser: &mut Browser) -> Result<(f64, f64)> {
@@ -226,11 +237,7 @@ fn paint(browser: &mut Browser) -> Result<()> {
     let whole = at(&data["end"])?;
     let mut seen = BTreeSet::new();
     for part in 0..48 {
-        browser.evaluate::<Value>(&format!(
-            "(ventry.show({}, {}), null)",
-            whole * f64::from(part) / 48.0,
-            whole / 48.0
-        ))?;
+        browser.run(&format!("ventry.show({}, {})", whole * f64::from(part) / 48.0, whole / 48.0))?;
         browser.settle()?;
         let (wrong, lanes): (Vec<String>, Vec<String>) = browser.evaluate(PIXELS)?;
         same("boxes of another colour", wrong, vec![])?;
@@ -245,7 +252,10 @@ fn paint(browser: &mut Browser) -> Result<()> {
 fn click(browser: &mut Browser) -> Result<()> {
     let data = open(browser, FEW, "")?;
     let fault = exceptions(&data, |kind, _| kind["class"] == "fault")?[0];
-    browser.evaluate::<Value>(&format!("(ventry.select({fault}), ventry.fit(ventry.data.spans.start[{fault}], ventry.data.spans.end[{fault}]), ventry.choose(null), null)"))?;
+    browser.run(&format!(
+        "const {{ start, end }} = ventry.data.spans;
+        ventry.select({fault}), ventry.fit(start[{fault}], end[{fault}]), ventry.choose(null)"
+    ))?;
     let (x, y) = middle(browser, fault)?;
     browser.click(x, y, 1)?;
     let selected: Value = browser.evaluate("ventry.state.selection")?;
@@ -278,11 +288,9 @@ fn chain(browser: &mut Browser) -> Result<()> {
     let data = open(browser, FEW, "")?;
     let (depth, sort) = (list(&data, "/spans/depth")?, list(&data, "/spans/type")?);
     let inner = (0..depth.len()).find(|&i| sort[i] == 1 && depth[i] == 1).context("none nested")?;
-    browser.evaluate::<Value>(&format!("(ventry.select({inner}), null)"))?;
-    browser.evaluate::<Value>(
-        "(document.querySelector('#panel [aria-current]').parentNode.previousSibling.firstChild.click(), null)",
-    )?;
-    let outer: usize = browser.evaluate("ventry.state.selection.index")?;
+    browser.run(&format!("ventry.select({inner})"))?;
+    browser.run("document.querySelector('#panel [aria-current]').parentNode.previousSibling.firstChild.click()")?;
+    let outer: usize = selected(browser)?;
     let (start, end) = (list(&data, "/spans/start")?, list(&data, "/spans/end")?);
     same("its depth", &depth[outer], &json!(0))?;
     ensure!(at(&start[outer])? <= at(&start[inner])? && at(&end[outer])? >= at(&end[inner])?, "not around it");
@@ -303,8 +311,8 @@ fn mark(browser: &mut Browser) -> Result<()> {
             ventry.fit(mark.t - 30, mark.t + 30);
             const group = ventry.rows().find(({{ group }}) => group.task === mark.task).group;
             document.getElementById('scroll').scrollTop = group.y;
-            const {{ start, end }} = ventry.view, width = canvas.width - 164;
-            return [canvas.left + 152 + (mark.t - start) / (end - start) * width, canvas.top + ventry.pinned() + group.y + 6 - document.getElementById('scroll').scrollTop];
+            const y = ventry.pinned() + group.y + 6 - document.getElementById('scroll').scrollTop;
+            return [canvas.left + ventry.px(mark.t), canvas.top + y];
         }})()"
     ))?;
     browser.click(x, y, 1)?;
@@ -365,18 +373,23 @@ fn steps(browser: &mut Browser) -> Result<()> {
     let mut visited = Vec::new();
     for _ in 0..=expected.len() {
         browser.key("Enter")?;
-        visited.push(browser.evaluate::<usize>("ventry.state.selection.index")?);
-        let shown: bool = browser.evaluate("(() => { const i = ventry.state.selection.index; return ventry.data.spans.start[i] >= ventry.view.start - 1 && ventry.data.spans.end[i] <= ventry.view.end + 1 })()")?;
+        visited.push(selected(browser)?);
+        let shown: bool = browser.evaluate(
+            "(() => {
+                const { view, state, data: { spans: { start, end } } } = ventry, i = state.selection.index;
+                return start[i] >= view.start - 1 && end[i] <= view.end + 1;
+            })()",
+        )?;
         ensure!(shown, "not in view");
     }
     same("visited", &visited[..expected.len()], &expected[..])?;
     same("around the end", visited[expected.len()], expected[0])?;
     // Out of the field, the letters step.
-    browser.evaluate::<Value>("(document.getElementById('timeline').focus(), null)")?;
+    browser.run("document.getElementById('timeline').focus()")?;
     browser.key("n")?;
-    same("n", browser.evaluate::<usize>("ventry.state.selection.index")?, expected[1])?;
+    same("n", selected(browser)?, expected[1])?;
     browser.key("N")?;
-    same("N", browser.evaluate::<usize>("ventry.state.selection.index")?, expected[0])
+    same("N", selected(browser)?, expected[0])
 }
 
 /// A row finds its kind; a heading sorts.
@@ -386,14 +399,15 @@ fn costs(browser: &mut Browser) -> Result<()> {
     let kinds = list(&data, "/kinds")?;
     for (row, cost) in costs.iter().enumerate() {
         let name = &kinds[cost["kind"].as_u64().context("no kind")? as usize]["name"];
-        browser
-            .evaluate::<Value>(&format!("(document.querySelectorAll('#table tbody button')[{row}].click(), null)"))?;
+        browser.run(&format!("document.querySelectorAll('#table tbody button')[{row}].click()"))?;
         let found: u64 = browser.evaluate("ventry.state.matches.length")?;
         same(name.as_str().unwrap_or_default(), Some(found), cost["count"].as_u64())?;
     }
-    browser.evaluate::<Value>("(document.querySelectorAll('#table th button')[2].click(), null)")?;
-    let counts: Vec<u64> =
-        browser.evaluate("[...document.querySelectorAll('#table tbody tr')].map((row) => Number(row.cells[2].textContent.replaceAll(',', '')))")?;
+    browser.run("document.querySelectorAll('#table th button')[2].click()")?;
+    let counts: Vec<u64> = browser.evaluate(
+        "[...document.querySelectorAll('#table tbody tr')]
+                .map((row) => Number(row.cells[2].textContent.replaceAll(',', '')))",
+    )?;
     ensure!(counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
     let sorted: String = browser.evaluate("document.querySelectorAll('#table th')[2].getAttribute('aria-sort')")?;
     same("sorted", sorted, "descending".into())
@@ -403,9 +417,7 @@ fn costs(browser: &mut Browser) -> Result<()> {
 fn wheel(browser: &mut Browser) -> Result<()> {
     let data = open(browser, FEW, "")?;
     let (x, y) = (500.0, 350.0);
-    let time = format!(
-        "ventry.view.start + ({x} - 152) * (ventry.view.end - ventry.view.start) / (document.getElementById('lanes').clientWidth - 164)"
-    );
+    let time = format!("ventry.time({x})");
     let before: f64 = browser.evaluate(&time)?;
     for turn in 1..=6 {
         browser.wheel(x, y, -240.0, 0)?;
@@ -427,16 +439,16 @@ fn wheel(browser: &mut Browser) -> Result<()> {
 /// Dragging moves, and a double click fits.
 fn drag(browser: &mut Browser) -> Result<()> {
     let data = open(browser, FEW, "")?;
-    browser.evaluate::<Value>("(ventry.show(50000, 20000), null)")?;
+    browser.run("ventry.show(50000, 20000)")?;
     browser.drag((600.0, 400.0), (400.0, 400.0), 0)?;
-    let width: f64 = browser.evaluate("document.getElementById('lanes').clientWidth - 164")?;
+    let width = width(browser)?;
     let (start, end) = range(browser)?;
     near("start", start, 50_000.0 + 200.0 / width * 20_000.0, 2.0 * 20_000.0 / width)?;
     near("length", end - start, 20_000.0, 1.0)?;
     let selected: Value = browser.evaluate("ventry.state.selection")?;
     same("selected by a drag", selected, Value::Null)?;
     let call = exceptions(&data, |kind, _| kind["name"] == "nanosleep")?[0];
-    browser.evaluate::<Value>(&format!("(ventry.show(0, 1e9), ventry.select({call}), ventry.choose(null), null)"))?;
+    browser.run(&format!("ventry.show(0, 1e9), ventry.select({call}), ventry.choose(null)"))?;
     let (x, y) = middle(browser, call)?;
     browser.click(x, y, 2)?;
     let (start, end) = range(browser)?;
@@ -449,9 +461,13 @@ fn drag(browser: &mut Browser) -> Result<()> {
 fn overview(browser: &mut Browser) -> Result<()> {
     let data = open(browser, FEW, "")?;
     let whole = at(&data["end"])?;
-    browser.evaluate::<Value>(&format!("(ventry.show({}, {}), null)", whole * 0.4, whole * 0.2))?;
-    let [left, y, width]: [f64; 3] = browser.evaluate(
-        "(() => { const box = document.getElementById('overview').getBoundingClientRect(); return [box.left + 152, box.top + box.height / 2, document.getElementById('lanes').clientWidth - 164] })()",
+    browser.run(&format!("ventry.show({}, {})", whole * 0.4, whole * 0.2))?;
+    let width = width(browser)?;
+    let [left, y]: [f64; 2] = browser.evaluate(
+        "(() => {
+            const { top, height } = document.getElementById('overview').getBoundingClientRect();
+            return [ventry.px(ventry.view.start), top + height / 2];
+        })()",
     )?;
     browser.drag((left + width * 0.5, y), (left + width * 0.7, y), 0)?;
     let (start, end) = range(browser)?;
@@ -470,7 +486,7 @@ fn measure(browser: &mut Browser) -> Result<()> {
     browser.drag((400.0, 400.0), (600.0, 400.0), SHIFT)?;
     same("the view", range(browser)?, before)?;
     let [from, to]: [f64; 2] = browser.evaluate("ventry.state.range")?;
-    let width: f64 = browser.evaluate("document.getElementById('lanes').clientWidth - 164")?;
+    let width = width(browser)?;
     near("length", to - from, 200.0 / width * before.1, before.1 / width * 2.0)?;
     browser.key("Escape")?;
     same("ended", browser.evaluate::<Value>("ventry.state.range")?, Value::Null)
@@ -496,11 +512,11 @@ fn keyboard(browser: &mut Browser) -> Result<()> {
         near(left, range(browser)?.0, start, 1.0)?;
     }
     let first = exceptions(&data, |kind, _| kind["name"] == "timer")?;
-    browser.evaluate::<Value>(&format!("(ventry.select({}), null)", first[0]))?;
+    browser.run(&format!("ventry.select({})", first[0]))?;
     browser.key("]")?;
-    same("]", browser.evaluate::<usize>("ventry.state.selection.index")?, first[1])?;
+    same("]", selected(browser)?, first[1])?;
     browser.key("[")?;
-    same("[", browser.evaluate::<usize>("ventry.state.selection.index")?, first[0])?;
+    same("[", selected(browser)?, first[0])?;
     browser.key("f")?;
     let (start, end) = range(browser)?;
     let (from, to) = (at(&list(&data, "/spans/start")?[first[0]])?, at(&list(&data, "/spans/end")?[first[0]])?);
@@ -509,7 +525,7 @@ fn keyboard(browser: &mut Browser) -> Result<()> {
     same("0", range(browser)?, (0.0, whole))?;
     browser.key("?")?;
     same("?", browser.evaluate::<bool>("document.getElementById('keys').open")?, true)?;
-    browser.evaluate::<Value>("(document.getElementById('keys').close(), null)")?;
+    browser.run("document.getElementById('keys').close()")?;
     browser.key("Escape")?;
     same("Escape", browser.evaluate::<Value>("ventry.state.selection")?, Value::Null)
 }
@@ -520,8 +536,13 @@ fn hash(browser: &mut Browser) -> Result<()> {
     same("the view", range(browser)?, (1000.0, 21_000.0))?;
     let selected: Value = browser.evaluate("ventry.state.selection")?;
     same("selected", selected, json!({ "what": "span", "index": 17 }))?;
-    browser.evaluate::<Value>("(ventry.show(2000, 30000), ventry.choose('mark', 3), null)")?;
-    let address: String = browser.evaluate("new Promise((done) => { const look = () => location.hash.includes('m=3') ? done(location.hash) : setTimeout(look, 20); look() })")?;
+    browser.run("ventry.show(2000, 30000), ventry.choose('mark', 3)")?;
+    let address: String = browser.evaluate(
+        "new Promise((done) => {
+            const look = () => location.hash.includes('m=3') ? done(location.hash) : setTimeout(look, 20);
+            look();
+        })",
+    )?;
     same("the address", address, "#t=2000-32000&m=3".into())?;
     // Nonsense is not followed.
     open(browser, FEW, "#t=x-y&s=99999999")?;
@@ -531,11 +552,12 @@ fn hash(browser: &mut Browser) -> Result<()> {
 /// The button turns light to dark and back, canvas and all.
 fn theme(browser: &mut Browser) -> Result<()> {
     open(browser, FEW, "")?;
-    let ground = "[...document.getElementById('lanes').getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3).reduce((a, b) => a + b)";
+    let ground = "document.getElementById('lanes').getContext('2d').getImageData(2, 2, 1, 1)
+        .data.slice(0, 3).reduce((a, b) => a + b)";
     let light: u32 = browser.evaluate(ground)?;
-    browser.evaluate::<Value>("(document.getElementById('theme').click(), null)")?;
+    browser.run("document.getElementById('theme').click()")?;
     let dark: u32 = browser.evaluate(ground)?;
-    browser.evaluate::<Value>("(document.getElementById('theme').click(), null)")?;
+    browser.run("document.getElementById('theme').click()")?;
     same("light again", browser.evaluate::<u32>(ground)?, light)?;
     ensure!(light > 600 && dark < 150, "light {light}, dark {dark}");
     // Until it is pressed the system's choice is followed, at once.
@@ -551,17 +573,17 @@ fn crash(browser: &mut Browser) -> Result<()> {
     let report = data["reports"][0]["text"].as_str().context("no report")?;
     let shown = "document.querySelector('#panel pre.report')?.textContent ?? ''";
     same("shown at once", browser.evaluate::<String>(shown)?, report.into())?;
-    browser.evaluate::<Value>("(ventry.choose(null), null)")?;
+    browser.run("ventry.choose(null)")?;
     same("gone", browser.evaluate::<String>(shown)?, String::new())?;
-    browser.evaluate::<Value>("(document.getElementById('to-report').click(), null)")?;
+    browser.run("document.getElementById('to-report').click()")?;
     same("by the button", browser.evaluate::<String>(shown)?, report.into())?;
     let flag = list(&data, "/marks")?.iter().position(|mark| mark["type"] == "report").context("no flag")?;
-    browser.evaluate::<Value>(&format!("(ventry.choose(null), ventry.choose('mark', {flag}), null)"))?;
+    browser.run(&format!("ventry.choose(null), ventry.choose('mark', {flag})"))?;
     same("by the flag", browser.evaluate::<String>(shown)?, report.into())?;
     let outcome: String = browser.evaluate("document.getElementById('outcome').textContent")?;
     same("outcome", outcome, "killed by SIGSEGV, signal 11 (139)".into())?;
     // The exception that it is about is one step away: the fault that never returned.
-    browser.evaluate::<Value>("([...document.querySelectorAll('#panel .actions button')].at(-1).click(), null)")?;
+    browser.run("[...document.querySelectorAll('#panel .actions button')].at(-1).click()")?;
     let open: u8 = browser.evaluate("ventry.data.spans.open[ventry.state.selection.index]")?;
     same("never returned", open, 1)
 }
@@ -583,7 +605,7 @@ fn many(browser: &mut Browser) -> Result<()> {
             })))",
         )?;
         ensure!(boxes > 0.0 && boxes <= width * rows, "zoom {zoom}: {boxes} boxes in {width} × {rows} rows");
-        browser.evaluate::<Value>("(ventry.zoom(0.4), null)")?;
+        browser.run("ventry.zoom(0.4)")?;
     }
     // At the last of these nothing is merged any more.
     let labels: usize = browser.evaluate("ventry.stats.labels")?;
@@ -601,18 +623,18 @@ fn only(browser: &mut Browser) -> Result<()> {
     let height = "document.getElementById('scroll').scrollHeight";
     let all: f64 = browser.evaluate(height)?;
     let last = list(&data, "/spans/start")?.len() - 1;
-    browser.evaluate::<Value>("(ventry.show(0, 20000), document.querySelector('#only input').click(), null)")?;
+    browser.run("ventry.show(0, 20000), document.querySelector('#only input').click()")?;
     browser.settle()?;
     let few: f64 = browser.evaluate(height)?;
     ensure!(few < all * 0.7, "{few} of {all}");
     // What is gone to is there.
     for i in [last, 0] {
-        browser.evaluate::<Value>(&format!("(ventry.select({i}), ventry.choose(null), null)"))?;
+        browser.run(&format!("ventry.select({i}), ventry.choose(null)"))?;
         let (x, y) = middle(browser, i)?;
         browser.click(x, y, 1)?;
-        same("selected", browser.evaluate::<usize>("ventry.state.selection.index")?, i)?;
+        same("selected", selected(browser)?, i)?;
     }
-    browser.evaluate::<Value>("(document.querySelector('#only input').click(), null)")?;
+    browser.run("document.querySelector('#only input').click()")?;
     same("all again", browser.evaluate::<f64>(height)?, all)
 }
 
@@ -632,21 +654,44 @@ fn hostile(browser: &mut Browser) -> Result<()> {
     }
     browser.open(&page(&packed(&data.to_string())), "")?;
     let everything = "for (let i = 0; i < 60; i++) ventry.select(i); ventry.choose('mark', 0);
-        ventry.search('task 2'); document.querySelector('#help').click(); ventry.choose('report', 0);";
-    browser.evaluate::<Value>(&format!("(() => {{ {everything} return null }})()"))?;
+        ventry.search('task 2'); document.querySelector('#help').click(); ventry.choose('report', 0)";
+    browser.run(everything)?;
     browser.mouse("mouseMoved", 400.0, 300.0, 0)?;
     browser.settle()?;
     same("images", browser.evaluate::<usize>("document.images.length + document.scripts.length")?, 1)?;
     same("title", browser.evaluate::<String>("document.title")?, format!("{markup}: trace"))?;
     same("the report", browser.evaluate::<String>("document.querySelector('pre.report').textContent")?, markup.into())?;
-    browser.evaluate::<Value>("(ventry.choose(null), document.getElementById('keys').close(), null)")?;
+    browser.run("ventry.choose(null), document.getElementById('keys').close()")?;
     ensure!(panel(browser)?.contains(HOSTILE), "the name is not shown");
+    Ok(())
+}
+
+/// How the machine ended, and whether its report is shown at once: only if that is what ended it.
+fn outcome(browser: &mut Browser) -> Result<()> {
+    let cases = [
+        (0, false, "death", "exit code 0", false),
+        (3, false, "death", "exit code 3", false),
+        (139, false, "death", "killed by SIGSEGV, signal 11 (139)", true),
+        (139, false, "warning", "killed by SIGSEGV, signal 11 (139)", false),
+        (162, false, "death", "killed by signal 34 (162)", true),
+        (121, false, "panic", "kernel panic (121)", true),
+        (124, true, "death", "time was up (124)", false),
+    ];
+    let mut data = fixture::trace(CRASH);
+    for (exit, timed_out, kind, words, shown) in cases {
+        (data["exit"], data["timed_out"], data["reports"][0]["kind"]) = (json!(exit), json!(timed_out), json!(kind));
+        browser.open(&page(&packed(&data.to_string())), "")?;
+        let said: String = browser.evaluate("document.getElementById('outcome').textContent")?;
+        same("outcome", said.as_str(), words)?;
+        let report: bool = browser.evaluate("ventry.state.selection?.what === 'report'")?;
+        same(words, report, shown)?;
+    }
     Ok(())
 }
 
 /// What was lost is said; where nothing was, nothing is.
 fn lost(browser: &mut Browser) -> Result<()> {
-    let badge = "(() => { const { hidden, textContent } = document.getElementById('lost'); return hidden ? '' : textContent })()";
+    let badge = "(({ hidden, textContent }) => hidden ? '' : textContent)(document.getElementById('lost'))";
     open(browser, FEW, "")?;
     same("nothing lost", browser.evaluate::<String>(badge)?, String::new())?;
     browser.open(&page(&changed(|data| data["lost"] = json!(1234))), "")?;
@@ -674,12 +719,12 @@ fn looks(width: u32, height: u32, dark: bool) -> Result<()> {
     let fault = exceptions(&data, |kind, _| kind["class"] == "fault")?[0];
     // With the introduction, with an exception, while searching, and with a report.
     for state in ["null", &format!("ventry.select({fault})"), "ventry.search('write')", "ventry.search('')"] {
-        browser.evaluate::<Value>(&format!("({state}, null)"))?;
+        browser.run(&format!("{state}"))?;
         browser.settle()?;
         same("layout", browser.evaluate::<Vec<String>>(LAYOUT)?, vec![])?;
         same("contrast", browser.evaluate::<Vec<String>>(CONTRAST)?, vec![])?;
     }
-    browser.evaluate::<Value>("(ventry.show(0, 1e12), null)")?;
+    browser.run("ventry.show(0, 1e12)")?;
     browser.settle()?;
     same("empty lanes", browser.evaluate::<Vec<String>>(EMPTY_LANES)?, vec![])?;
     same("contrast on the canvas", browser.evaluate::<Vec<String>>(CANVAS_CONTRAST)?, vec![])?;
@@ -693,7 +738,8 @@ fn looks(width: u32, height: u32, dark: bool) -> Result<()> {
 /// What sticks out of the page or lies over something else.
 const LAYOUT: &str = "(() => {
     const wrong = [], box = (id) => document.getElementById(id).getBoundingClientRect();
-    if (document.documentElement.scrollWidth > innerWidth) wrong.push('the page is too wide: ' + document.documentElement.scrollWidth);
+    const whole = document.documentElement.scrollWidth;
+    if (whole > innerWidth) wrong.push('the page is too wide: ' + whole);
     for (const id of ['header', 'main', 'panel', 'timeline', 'costs']) {
         const { left, right } = box(id), { scrollWidth, clientWidth } = document.getElementById(id);
         if (left < 0 || right > innerWidth + 0.5) wrong.push(id + ' sticks out');
@@ -704,14 +750,59 @@ const LAYOUT: &str = "(() => {
         if (a >= b) continue;
         const [p, q] = [box(a), box(b)];
         if (p.width < 50 || p.height < 30) wrong.push(a + ' has no room: ' + p.width + ' × ' + p.height);
-        if (p.left < q.right - 0.5 && q.left < p.right - 0.5 && p.top < q.bottom - 0.5 && q.top < p.bottom - 0.5) wrong.push(a + ' overlaps ' + b);
+        const apart = (low, high) => p[high] <= q[low] + 0.5 || q[high] <= p[low] + 0.5;
+        if (!apart('left', 'right') && !apart('top', 'bottom')) wrong.push(a + ' overlaps ' + b);
     }
     return wrong;
 })()";
 
+/// A script that reads pixels back, of a canvas of its own.
+macro_rules! script {
+    ($body:expr) => {
+        concat!(
+            "(() => {
+                const probe = (width, height) => {
+                    const canvas = Object.assign(document.createElement('canvas'), { width, height });
+                    return canvas.getContext('2d', { willReadFrequently: true });
+                };",
+            $body,
+            "})()"
+        )
+    };
+}
+
+/// One that also has colours as numbers, and their contrast as WCAG counts it.
+macro_rules! contrast {
+    ($body:literal) => {
+        script!(concat!(
+            "
+                const point = probe(1, 1), parse = (colour) => {
+                    point.clearRect(0, 0, 1, 1);
+                    point.fillStyle = colour;
+                    point.fillRect(0, 0, 1, 1);
+                    const [r, g, b, a] = point.getImageData(0, 0, 1, 1).data;
+                    return [r, g, b, a / 255];
+                };
+                const over = (top, bottom) => [0, 1, 2].map((k) => top[k] * top[3] + bottom[k] * (1 - top[3])).concat(1);
+                const light = ([r, g, b]) => {
+                    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+                    const [x, y, z] = [r, g, b].map((c) => linear(c / 255));
+                    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+                };
+                const contrast = (a, b) => {
+                    const [low, high] = [light(a), light(b)].sort((x, y) => x - y);
+                    return (high + 0.05) / (low + 0.05);
+                };
+                const wrong = [];",
+            $body,
+            "return wrong;"
+        ))
+    };
+}
+
 /// Lanes on whose canvas there is nothing but what they are drawn on.
-const EMPTY_LANES: &str = "(() => {
-    const probe = (width, height) => Object.assign(document.createElement('canvas'), { width, height }).getContext('2d', { willReadFrequently: true });
+const EMPTY_LANES: &str = script!(
+    "
     const canvas = document.getElementById('lanes'), context = probe(canvas.width, canvas.height);
     context.drawImage(canvas, 0, 0);
     const colours = ventry.colours(), ground = new Set();
@@ -729,15 +820,16 @@ const EMPTY_LANES: &str = "(() => {
         seen++;
         const { data } = context.getImageData(152, y, canvas.width - 164, 1), found = new Set();
         for (let at = 0; at < data.length; at += 4) found.add(data.slice(at, at + 3).join());
-        if ([...found].every((colour) => ground.has(colour))) empty.push(`task ${row.group.task} EL${row.el} depth ${row.depth}`);
+        if ([...found].every((colour) => ground.has(colour))) empty.push(`task ${row.group.task} EL${row.el}`);
     }
     if (seen < 4) empty.push(`only ${seen} lanes are in view`);
     return empty;
-})()";
+    "
+);
 
 /// Boxes in view that have not their colour at two of their points, and the lanes that some were looked at in.
-const PIXELS: &str = "(() => {
-    const probe = (width, height) => Object.assign(document.createElement('canvas'), { width, height }).getContext('2d', { willReadFrequently: true });
+const PIXELS: &str = script!(
+    "
     const canvas = document.getElementById('lanes'), context = probe(canvas.width, canvas.height), point = probe(1, 1);
     context.drawImage(canvas, 0, 0);
     const { left, top } = canvas.getBoundingClientRect(), { type, kind } = ventry.data.spans, colours = ventry.colours();
@@ -760,36 +852,8 @@ const PIXELS: &str = "(() => {
         if (!right) wrong.push(`${i}, of type ${type[i]}: ${found} instead of ${wanted}`);
     }
     return [wrong, [...seen]];
-})()";
-
-/// Functions for the two below: colours as numbers, and their contrast as WCAG counts it.
-macro_rules! contrast {
-    ($body:literal) => {
-        concat!(
-            "(() => {
-                const probe = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-                const parse = (colour) => {
-                    probe.clearRect(0, 0, 1, 1);
-                    probe.fillStyle = colour;
-                    probe.fillRect(0, 0, 1, 1);
-                    const [r, g, b, a] = probe.getImageData(0, 0, 1, 1).data;
-                    return [r, g, b, a / 255];
-                };
-                const over = (top, bottom) => [0, 1, 2].map((k) => top[k] * top[3] + bottom[k] * (1 - top[3])).concat(1);
-                const light = ([r, g, b]) => {
-                    const [x, y, z] = [r, g, b].map((c) => (c /= 255, c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-                    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-                };
-                const contrast = (a, b) => {
-                    const [low, high] = [light(a), light(b)].sort((x, y) => x - y);
-                    return (high + 0.05) / (low + 0.05);
-                };
-                const wrong = [];",
-            $body,
-            "return wrong; })()"
-        )
-    };
-}
+    "
+);
 
 /// Text on the page that contrasts too little with what is behind it.
 const CONTRAST: &str = contrast!(
@@ -804,7 +868,7 @@ const CONTRAST: &str = contrast!(
         ground = layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255, 1]);
         const ink = over(parse(getComputedStyle(element, hint ? '::placeholder' : null).color), ground);
         const found = contrast(ink, ground);
-        if (found < 4.5) wrong.push(`${element.tagName} ${element.className}: ${found.toFixed(2)}: ${(hint ?? element.textContent).slice(0, 30)}`);
+        if (found < 4.5) wrong.push(`${element.tagName} ${element.className} ${hint ?? element.textContent}: ${found}`);
         seen++;
     }
     if (seen < 40) wrong.push(`only ${seen} texts`);
@@ -815,7 +879,8 @@ const CONTRAST: &str = contrast!(
 const CANVAS_CONTRAST: &str = contrast!(
     "
     const colours = ventry.colours();
-    const pairs = ['user', 'syscall', 'irq', 'handler', 'fault', 'serror', 'brk', 'other'].map((fill) => ['on-box', fill, colours[fill]]);
+    const fills = ['user', 'syscall', 'irq', 'handler', 'fault', 'serror', 'brk', 'other'];
+    const pairs = fills.map((fill) => ['on-box', fill, colours[fill]]);
     for (const fill of ['off', 'off-line', 'kernel', 'bg', 'bg-lane']) pairs.push(['text-dim', fill, colours[fill]]);
     colours.tasks.forEach((fill, task) => pairs.push(['on-box', `task ${task}`, fill]));
     for (const [ink, name, fill] of pairs) {

@@ -153,6 +153,11 @@ impl Browser {
         serde_json::from_value(answer["result"]["value"].take()).with_context(|| format!("the value of {expression}"))
     }
 
+    /// Does something on the page.
+    pub fn run(&mut self, statements: &str) -> Result<()> {
+        self.evaluate::<Value>(&format!("(() => {{ {statements}; return null }})()")).map(drop)
+    }
+
     /// What the page asked the network for, and what it complained of.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
         self.settle()?;
