@@ -5,15 +5,15 @@ mod fixture;
 
 use crate::machine::{same, trial};
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use browser::{Browser, SHIFT};
 use fixture::{CRASH, FEW, HOSTILE, MANY, Wish};
-use flate2::{Compression, write::GzEncoder};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Write;
+use xtask::trace::page::{self, page};
+
+/// How to make the data of a page.
+type MakeData = fn() -> String;
 
 /// A test of a page.
 type Test = fn(&mut Browser) -> Result<()>;
@@ -45,10 +45,10 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 /// Data that is none, and what has to be in what the page says of it.
-const CORRUPT: &[(&str, fn() -> String, &str)] = &[
+const CORRUPT: &[(&str, MakeData, &str)] = &[
     ("nothing", String::new, "no trace"),
     ("not.base64", || "~~~".into(), "no trace"),
-    ("not.gzip", || STANDARD.encode(b"{}"), "no trace"),
+    ("not.gzip", || "e30=".into(), "no trace"),
     ("not.json", || packed("{\"schema\":"), "no trace"),
     ("cut", || packed(&fixture::trace(FEW).to_string()).split_at(2000).0.into(), "no trace"),
     ("schema", || changed(|data| data["schema"] = json!(2)), "schema 2"),
@@ -90,28 +90,9 @@ pub fn trials() -> Vec<Trial> {
     tests.chain(looks).chain(corrupt).chain([old]).collect()
 }
 
-/// The page as the tool makes it.
-fn page(data: &str) -> String {
-    let mut html = String::new();
-    for line in include_str!("../../../xtask/viewer/index.html").lines() {
-        html += match line {
-            "/*STYLE*/" => include_str!("../../../xtask/viewer/style.css"),
-            "/*SCRIPT*/" => include_str!("../../../xtask/viewer/viewer.js"),
-            "DATA" => data,
-            other => other,
-        };
-        html.push('\n');
-    }
-    html
-}
-
 /// As the page holds its data.
 fn packed(json: &str) -> String {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(json.as_bytes())
-        .and_then(|()| gzip.finish())
-        .map(|bytes| STANDARD.encode(bytes))
-        .expect("it is memory")
+    page::packed(json).expect("it is memory")
 }
 
 /// A trace with one thing changed.
@@ -719,7 +700,7 @@ fn looks(width: u32, height: u32, dark: bool) -> Result<()> {
     let fault = exceptions(&data, |kind, _| kind["class"] == "fault")?[0];
     // With the introduction, with an exception, while searching, and with a report.
     for state in ["null", &format!("ventry.select({fault})"), "ventry.search('write')", "ventry.search('')"] {
-        browser.run(&format!("{state}"))?;
+        browser.run(state)?;
         browser.settle()?;
         same("layout", browser.evaluate::<Vec<String>>(LAYOUT)?, vec![])?;
         same("contrast", browser.evaluate::<Vec<String>>(CONTRAST)?, vec![])?;

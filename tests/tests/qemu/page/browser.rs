@@ -8,15 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// Names that Chromium goes by.
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+use xtask::setup::chromium;
 
 /// No answer takes as long, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -35,21 +32,13 @@ pub struct Browser {
 /// A key or a button held while the mouse is used.
 pub const SHIFT: u32 = 8;
 
-fn find() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("CHROMIUM") {
-        return which::which(&named).with_context(|| format!("CHROMIUM names {}, which is not there", named.display()));
-    }
-    let found = NAMES.iter().find_map(|name| which::which(name).ok());
-    found.context("there is no Chromium to try the page in: cargo xtask setup brings it; or name one in CHROMIUM")
-}
-
 impl Browser {
     /// Starts one, with an empty page of this size.
     pub fn start(width: u32, height: u32, dark: bool) -> Result<Self> {
         let folder = TempDir::new()?;
         // The protocol's pipes are descriptors 3 and 4.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(find()?).args([
+        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(chromium()?).args([
             "--headless",
             "--remote-debugging-pipe",
             "--no-first-run",

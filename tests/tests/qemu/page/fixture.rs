@@ -333,6 +333,7 @@ impl Machine {
         let regs: Vec<_> = regs.iter().map(|value| format!("{value:x}")).collect();
         self.frames.push(json!({
             "slot": slot,
+            "frame": "0xffffffd000013ec0",
             "esr": esr.map(|esr| format!("{esr:#x}")),
             "far": far.map(|far| format!("{far:#x}")),
             "words": words,
