@@ -2,7 +2,7 @@
 
 use crate::binary::{Code, MASK_ALL};
 use crate::faults;
-use crate::machine::{Names, Ran, Test, images, program, run, same, trial};
+use crate::machine::{Names, PANIC, Ran, Test, images, program, run, same, trial};
 use crate::strangers::compile;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -42,8 +42,9 @@ const OTHERS: &[(&str, Test)] = &[
     ("point", point),
     ("path", || path("trace.path", false)),
     ("path.window", || path("trace.path.window", true)),
-    ("stack.low", || same_report("stack.low", faults::stack_was_low)),
-    ("report.fault", || same_report("report.fault", faults::report_has_faulted)),
+    ("stack.low", || same_report("stack.low", true, faults::stack_was_low)),
+    ("report.fault", || same_report("report.fault", false, faults::report_has_faulted)),
+    ("fault", || same_report("trace.fault", true, tracing_has_faulted)),
     ("names", names),
     ("panic", panic),
     ("overflow", overflow),
@@ -341,14 +342,22 @@ fn path(name: &str, in_window: bool) -> Result<()> {
     Ok(())
 }
 
-/// A report is what it would be if nobody traced, where tracing has no stack left, or would fault itself: what happens then is only
-/// counted.
-fn same_report(name: &str, told: fn(&Ran, &Names) -> Result<()>) -> Result<()> {
+/// A report is what it would be if nobody traced, where tracing has no stack left, or would fault itself. What is not written down
+/// then is counted.
+fn same_report(name: &str, skips: bool, told: fn(&Ran, &Names) -> Result<()>) -> Result<()> {
     let names = Names::read(&images(true).elf)?;
     traced(Config { ktest: Some(name.into()), ..program("init") }, 1, |ran, rings| {
-        ensure!(rings.cpus[0].skipped > 0, "everything was written down");
+        same("some events were not written down", rings.cpus[0].skipped > 0, skips)?;
         told(ran, &names)
     })
+}
+
+/// Tracing itself has faulted: that is reported, and the machine ends.
+fn tracing_has_faulted(ran: &Ran, names: &Names) -> Result<()> {
+    same("exit code", ran.outcome.code, PANIC)?;
+    let panic = ran.panics.first().context("no report")?;
+    ensure!(names.holds(panic.pc.0, "write_down"), "PC is in {:?}", names.at(panic.pc.0));
+    Ok(())
 }
 
 /// Each task is made before it runs, and its program's name is told.
