@@ -7,7 +7,7 @@ use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{check, doctor, explain, gdb, mutants, test, workspace};
+use crate::{check, doctor, explain, gdb, mutants, process, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -76,13 +76,13 @@ Examples:
 The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with
 instruction-exact time (--icount=4), so that every run shows the same. NAME.html needs nothing but
 a browser; NAME.json is for Perfetto. Times and costs are instructions, as if nobody had traced.
-However the machine ends, what happened last is in them.
+However the machine ends, what happened last is in them: after Ctrl-C too.
 
 Examples:
   cargo xtask trace preempt              preempt.html and preempt.json, here
   cargo xtask trace -o /tmp/c crash null /tmp/c.html and /tmp/c.json
   cargo xtask trace --ktest overflow     one in-kernel test, up to its end
-  cargo xtask trace --ring 128 forktree  more events, before the oldest are overwritten
+  cargo xtask trace --ring 64            more events, before the oldest are overwritten
   cargo xtask trace --text hello | head  as Linux's ftrace prints them"
     )]
     Trace(TraceArgs),
@@ -463,9 +463,7 @@ fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
         write_all(&mut io::stdout(), format!("{}\n", words.join(" ")).as_bytes())?;
         return Ok(0);
     }
-    if config.input == Input::Stdin && io::stdin().is_terminal() {
-        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
-    }
+    tell_whose_terminal(&config);
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     let (code, timed_out) = machine::watch(&images, &config, |event| match event {
         Event::Console(text) if args.json => write_all(&mut stderr, text),
@@ -479,6 +477,16 @@ fn qemu(root: &Path, args: QemuArgs) -> Result<u8> {
     }
     Ok(code)
 }
+
+/// Says so when a person's terminal becomes the machine's.
+fn tell_whose_terminal(config: &Config) {
+    if config.input == Input::Stdin && io::stdin().is_terminal() {
+        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
+    }
+}
+
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 const TIME_IS_OVER: &str = "the machine did not end in its time; give it more with --timeout SECONDS, or see where it is \
                             with `cargo xtask gdb` and the same options";
@@ -496,9 +504,15 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     setup::ensure(root, &[Need::Target])?;
     setup::ensure_qemu(root, &config.qemu)?;
     let images = Images::build(config.ktest.is_some())?;
-    if config.input == Input::Stdin && io::stdin().is_terminal() {
-        eprintln!("xtask: this terminal is the machine's now; Ctrl-A X ends the machine");
+    tell_whose_terminal(&config);
+    let ours =
+        |word: &&String| ["-o", "--output", "--text", "--ring"].contains(&word.split('=').next().unwrap_or_default());
+    if let Some(word) = config.args.iter().find(ours) {
+        eprintln!(
+            "xtask: `{word}` goes to the program, as all that stands behind its name; our options come before it"
+        );
     }
+    process::let_interrupt_end_machines_only();
     let mut recording = trace::record(&images, &config, ring, |event| match event {
         Event::Console(text) if !args.text => write_all(&mut io::stdout(), text),
         Event::Console(text) | Event::Qemu(text) => write_all(&mut io::stderr(), text),
@@ -533,7 +547,11 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     if args.text {
         write_all(&mut io::stdout(), recording.text().as_bytes())?;
     }
-    recording.error.map_or(Ok(recording.code), Err)
+    match recording.error {
+        _ if process::interrupted() => Ok(INTERRUPTED),
+        Some(error) => Err(error),
+        None => Ok(recording.code),
+    }
 }
 
 /// What runs, in a word that can be a file's name.

@@ -85,6 +85,22 @@ pub fn leave_interrupts_to_gdb() {
     INTERRUPTS_ARE_GDBS.store(true, Ordering::Relaxed);
 }
 
+/// Set while the next Ctrl-C is to end the machines only.
+static INTERRUPT_ENDS_MACHINES_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// Set when one did.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The next Ctrl-C ends the machines, and not this process, which has something to do yet; the one after that does.
+pub fn let_interrupt_end_machines_only() {
+    INTERRUPT_ENDS_MACHINES_ONLY.store(true, Ordering::Relaxed);
+}
+
+/// Whether Ctrl-C has ended the machines.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Makes the signals that end this process end the machines with it.
 fn end_machines_with_us() {
     static ONCE: Once = Once::new();
@@ -98,6 +114,10 @@ fn end_machines_with_us() {
                 }
                 for &target in running().iter() {
                     let _ = kill(target, Signal::SIGTERM);
+                }
+                if signal == SIGINT && INTERRUPT_ENDS_MACHINES_ONLY.swap(false, Ordering::Relaxed) {
+                    INTERRUPTED.store(true, Ordering::Relaxed);
+                    continue;
                 }
                 std::process::exit(128 + signal);
             }

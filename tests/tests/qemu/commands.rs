@@ -3,11 +3,13 @@
 use crate::machine::{Bytes, Test, images, program, run, same, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Seek, Write};
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -92,9 +94,10 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         })
     });
-    let others: [(&str, Test); 9] = [
+    let others: [(&str, Test); 10] = [
         ("trace", trace),
         ("trace.text", trace_text),
+        ("trace.interrupted", trace_interrupted),
         ("explain.log", explain_log),
         ("help", help),
         ("exec", exec),
@@ -148,6 +151,23 @@ fn trace_text() -> Result<()> {
     }
     ensure!(calls > 3, "{calls} system calls");
     same("files", fs::read_dir(&folder)?.count(), 0)
+}
+
+/// Ctrl-C ends the machine; what it did until then is written all the same.
+fn trace_interrupted() -> Result<()> {
+    let folder = TempDir::new()?;
+    let mut command = Command::new(tool());
+    command.args(["trace", "--timeout", "60", "-o"]).arg(folder.path().join("name")).arg("spin");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut console = BufReader::new(child.stdout.take().context("no standard output")?);
+    let mut line = String::new();
+    while !line.starts_with("spinning") {
+        line.clear();
+        ensure!(console.read_line(&mut line)? > 0, "the program did not start");
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    exited(&child.wait_with_output()?, 130)?;
+    same("files", fs::read_dir(&folder)?.count(), 2)
 }
 
 /// What a crashed machine said, pasted, is explained as the record of the same crash says it.
