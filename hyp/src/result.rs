@@ -50,7 +50,7 @@ impl Page {
 
     /// The exit code and the JSON text in the bytes of a page; none when nobody wrote it.
     pub fn parse(bytes: &[u8]) -> Option<(u8, &[u8])> {
-        let word = |index| bytes.get(index * 8..)?.first_chunk().copied().map(u64::from_le_bytes);
+        let word = |index: usize| bytes.get(index * 8..)?.first_chunk().copied().map(u64::from_le_bytes);
         let length = usize::try_from(word(2)?).ok()?;
         let code = u8::try_from(word(1)?).ok()?;
         let json = bytes.get(HEADER..)?.get(..length)?;

@@ -1,7 +1,7 @@
 //! From the first instruction to the first guest.
 
 use crate::memory::{self, MAIR};
-use crate::traps::{ACTIVE, HCR_EL2};
+use crate::traps::HCR_EL2;
 use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, write_sysreg};
 use core::arch::global_asm;
 use core::ptr::NonNull;
@@ -99,7 +99,7 @@ extern "C" fn start(dtb: u64) -> ! {
         }
         Gic::V3 { gicd, gicr } => [gicd, gicr, gicd, gicr],
     };
-    let devices = [console.uart, devices[0], devices[1]].map(|region| Region { size: region.size.next_multiple_of(4096), ..region });
+    let devices = [console.uart].into_iter().chain(devices).collect::<heapless::Vec<_, 5>>();
     let tree = Region { base: dtb, size: blob.len() as u64 };
     let kept = [tree].into_iter().chain(machine.initrd).chain(machine.reserved.iter().copied());
     // SAFETY: once, with the early table.
@@ -124,8 +124,7 @@ extern "C" fn start(dtb: u64) -> ! {
     for word in bootargs::words(console.bootargs) {
         log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
     }
-    guest::init(&machine);
-    ACTIVE.store(true, core::sync::atomic::Ordering::Relaxed);
+    guest::init(machine.initrd);
     sched::idle_loop()
 }
 

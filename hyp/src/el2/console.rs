@@ -1,6 +1,5 @@
 //! The console: the machine's PL011, written by polling; the hypervisor's log, and on lines of their own what guests write.
 
-use crate::println;
 use crate::sync::IrqLock;
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer};
 use core::fmt::{self, Write};

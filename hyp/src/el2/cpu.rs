@@ -6,6 +6,7 @@ macro_rules! read_sysreg {
     ($register:expr) => {{
         let value: u64;
         // SAFETY: a read of a register; not `nomem`, so that it stays where it was written.
+        #[allow(unused_unsafe, reason = "it may be used among writes")]
         unsafe { core::arch::asm!(concat!("mrs {}, ", $register), out(reg) value, options(nostack, preserves_flags)) };
         value
     }};

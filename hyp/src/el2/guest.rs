@@ -10,14 +10,17 @@ use alloc::boxed::Box;
 use core::arch::asm;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use drivers::dt::{Machine, Region};
+use drivers::dt::Region;
 use heapless::{String, Vec};
+use hyp::config::{self, Serrors};
+use hyp::image;
 use hyp::pl011::{self, Pl011};
 use hyp::result::{End, GuestSummary, MAX_GUESTS, Summary};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
 use hyp::vgic::{Region as Frame, Version, Vgic};
 use spin::Once;
+use tar_no_std::TarArchiveRef;
 use trap::esr::ec_name;
 
 // Where a guest finds what: as on QEMU's `virt`. The device tree that the tool makes for it says the same.
@@ -101,10 +104,12 @@ pub fn vcpus() -> impl Iterator<Item = &'static Vcpu> {
 
 impl Guest {
     /// A guest with zeroed RAM, and its vCPUs, which are off.
-    fn new(vmid: u8, name: &str, mem: u64, vcpus: usize, serrors_diverse: bool) -> &'static Guest {
-        let size = mem.next_multiple_of(BLOCK);
+    fn new(vmid: u8, config: &config::Guest<'_>) -> &'static Guest {
+        let config::Guest { name, memory_mib, .. } = *config;
+        let vcpus = usize::from(config.vcpus);
+        let size = (u64::from(memory_mib) << 20).next_multiple_of(BLOCK);
         let host = memory::take(size)
-            .unwrap_or_else(|| report::refuse(format_args!("there is no memory for guest {name}: {} MiB", size >> 20)));
+            .unwrap_or_else(|| report::refuse(format_args!("guest {name}: the machine has no {memory_mib} MiB to spare")));
         // SAFETY: RAM that is the guest's alone.
         unsafe { with_exposed_provenance_mut::<u8>(host.base as usize).write_bytes(0, host.size as usize) };
         let stage2 = Stage2::new(vmid);
@@ -126,7 +131,7 @@ impl Guest {
             stage2,
             vgic: IrqLock::new(vgic),
             registers: SystemRegisters::new(gic, crate::cpu::id_register),
-            serrors_diverse,
+            serrors_diverse: config.serrors == Serrors::Diverse,
             counters: Counters {
                 traps: [const { AtomicU64::new(0) }; 64],
                 irqs: AtomicU64::new(0),
@@ -138,7 +143,7 @@ impl Guest {
             vcpus: Once::new(),
             end: IrqLock::new(None),
         }));
-        guest.vcpus.call_once(|| (0..vcpus).map(|id| Vcpu::new(guest, id, serrors_diverse)).collect());
+        guest.vcpus.call_once(|| (0..vcpus).map(|id| Vcpu::new(guest, id, guest.serrors_diverse)).collect());
         guest
     }
 
@@ -259,4 +264,49 @@ fn finish() -> ! {
     let mut json = Box::new([0; hyp::result::JSON_MAX]);
     let length = serde_json_core::to_slice(&summary, &mut *json).unwrap_or(0);
     power::off(if in_order { 0 } else { GUEST_DIED }, &json[..length])
+}
+
+/// The description of the guests in the archive, and what begins the names of their files.
+const DESCRIPTION: &str = "guests";
+
+/// Makes the guests that the archive tells of, and has them begin.
+pub fn init(archive: Option<Region>) {
+    stage2::init();
+    let region = archive.unwrap_or_else(|| report::refuse(format_args!("there is no archive with guests (-initrd)")));
+    // SAFETY: RAM that nobody else uses; the boot loader put the archive there.
+    let bytes = unsafe {
+        core::slice::from_raw_parts(core::ptr::with_exposed_provenance(region.base as usize), region.size as usize)
+    };
+    let archive = TarArchiveRef::new(bytes)
+        .unwrap_or_else(|why| report::refuse(format_args!("the archive with guests is no whole tar archive: {why}")));
+    let file = |name: &str| {
+        let found = archive.entries().find(|entry| entry.filename().as_str() == Ok(name));
+        found.unwrap_or_else(|| report::refuse(format_args!("there is no file {name} in the archive"))).data()
+    };
+    let text = core::str::from_utf8(file(DESCRIPTION))
+        .unwrap_or_else(|_| report::refuse(format_args!("the description of the guests is not UTF-8")));
+    let configs = config::guests(text).unwrap_or_else(|why| report::refuse(format_args!("{why}")));
+    let mut guests = Vec::new();
+    for (config, vmid) in configs.iter().zip(1..) {
+        let guest = Guest::new(vmid, config);
+        let dtb = config.dtb.map(file).unwrap_or_default();
+        let initrd = config.initrd.map(file).unwrap_or_default();
+        let ram = guest.ram.base..guest.ram.end();
+        let plan = image::plan(file(config.image), &ram, dtb.len() as u64, initrd.len() as u64)
+            .unwrap_or_else(|why| report::refuse(format_args!("guest {}: {why}", config.name)));
+        plan.pieces.iter().for_each(|piece| guest.load(piece.address, piece.bytes));
+        guest.load(plan.dtb, dtb);
+        guest.load(plan.initrd, initrd);
+        // It begins with its caches off.
+        guest.clean_ram();
+        log::info!("{}: {} MiB, {} vCPU, entered at {:#x}", config.name, config.memory_mib, config.vcpus, plan.entry);
+        // SAFETY: it is off, and was never on.
+        unsafe { guest.vcpus()[0].reset(plan.entry, plan.dtb) };
+        // There is room for as many as there can be descriptions.
+        let _ = guests.push(guest);
+    }
+    GUESTS.call_once(|| guests);
+    for guest in self::guests() {
+        sched::start(&guest.vcpus()[0]);
+    }
 }

@@ -132,8 +132,10 @@ pub unsafe fn init(memory: &[Region], kept: impl Iterator<Item = Region> + Clone
     }
     add(text, rodata, NORMAL | Attributes::READ_ONLY);
     add(rodata, data, NORMAL | Attributes::READ_ONLY | Attributes::XN);
-    for device in devices {
-        add(device.base, device.end(), DEVICE);
+    for (index, device) in devices.iter().enumerate() {
+        if !devices[..index].contains(device) {
+            add(device.base, device.end(), DEVICE);
+        }
     }
     // SAFETY: the new tables map what the early ones did of what is in use, with the rights it needs.
     unsafe { replace_ttbr0(map.root_address().0) };

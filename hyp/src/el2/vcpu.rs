@@ -2,6 +2,7 @@
 
 use crate::gic::CpuInterface;
 use crate::guest::Guest;
+use crate::sync::IrqLock;
 use crate::{read_sysreg, write_sysreg};
 use alloc::boxed::Box;
 use core::arch::global_asm;
@@ -108,7 +109,7 @@ pub struct Vcpu {
     pub id: usize,
     state: AtomicU8,
     /// The EL1 physical timer, which is emulated.
-    pub physical_timer: crate::sync::IrqLock<PhysicalTimer>,
+    pub physical_timer: IrqLock<PhysicalTimer>,
     stack: UnsafeCell<Box<Stack>>,
     saved: UnsafeCell<Saved>,
 }
@@ -151,7 +152,7 @@ impl Vcpu {
             guest,
             id,
             state: AtomicU8::new(State::Off as u8),
-            physical_timer: Default::default(),
+            physical_timer: IrqLock::new(PhysicalTimer::default()),
             stack: UnsafeCell::new(stack),
             saved: UnsafeCell::new(saved),
         }
