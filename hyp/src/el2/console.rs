@@ -1,11 +1,13 @@
 //! The console: the machine's PL011, written by polling; the hypervisor's log, and on lines of their own what guests write.
 
 use crate::sync::IrqLock;
+use alloc::vec::Vec;
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use heapless::String;
 use log::{LevelFilter, Log, Metadata, Record};
+use trap::record::{RECORD_MAX, RECORD_SEPARATOR};
 
 struct Console(Option<Uart<'static>>);
 
@@ -64,46 +66,49 @@ pub unsafe fn force_unlock() {
     unsafe { CONSOLE.force_unlock() };
 }
 
-/// Bytes of a guest's line that are kept together.
-const LINE_BYTES: usize = 512;
+/// Bytes of a guest's line that are kept together: a record, or a longer line than anybody reads.
+const LINE_BYTES: usize = RECORD_MAX + 2;
 
-/// A guest's console: what it writes comes out by whole lines, each with the guest's name before it.
+/// A guest's console: what it writes comes out by whole lines, each with the guest's name before it; but for a record, which is
+/// for tools.
 pub struct GuestConsole {
     name: String<16>,
-    line: heapless::Vec<u8, LINE_BYTES>,
+    line: Vec<u8>,
 }
 
 impl GuestConsole {
     /// The console of the guest called `name`.
     pub fn new(name: &str) -> Self {
-        GuestConsole { name: name.chars().take(16).filter(char::is_ascii).collect(), line: heapless::Vec::new() }
+        GuestConsole { name: name.chars().take(16).collect(), line: Vec::with_capacity(LINE_BYTES) }
     }
 
     /// Takes one byte.
     pub fn put(&mut self, byte: u8) {
-        // A guest's records are for those who read its console alone.
-        if byte != b'\n' && byte != b'\r' && self.line.push(byte).is_ok() {
-            return;
-        }
-        if byte == b'\n' || self.line.is_full() {
-            self.flush();
-        }
-        if byte != b'\n' && byte != b'\r' {
-            // There is room now.
-            let _ = self.line.push(byte);
+        match byte {
+            b'\r' => {}
+            b'\n' => self.flush(),
+            _ => {
+                if self.line.len() == LINE_BYTES {
+                    self.flush();
+                }
+                self.line.push(byte);
+            }
         }
     }
 
-    /// Writes what there is of a line.
-    pub fn flush(&mut self) {
+    /// Writes what there is as a line.
+    fn flush(&mut self) {
         let mut console = CONSOLE.lock();
-        let _ = write!(console, "{}| ", self.name);
+        if self.line.first() != Some(&RECORD_SEPARATOR) {
+            // The console takes everything.
+            let _ = write!(console, "{}| ", self.name);
+        }
         self.line.iter().for_each(|&byte| console.put(byte));
         let _ = console.write_str("\n");
         self.line.clear();
     }
 
-    /// Writes the rest, if there is any.
+    /// Writes what is left of a line that was not ended.
     pub fn finish(&mut self) {
         if !self.line.is_empty() {
             self.flush();
