@@ -86,7 +86,7 @@ pub struct GuestSummary {
     pub irqs: u64,
     /// SErrors that came while it ran, or that it left pending.
     pub serrors: u64,
-    /// Virtual interrupts that went into a List Register.
+    /// Virtual interrupts that it acknowledged from List Registers.
     pub injections: u64,
     /// How often one of its vCPUs was switched to.
     pub switches: u64,

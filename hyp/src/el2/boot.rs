@@ -9,7 +9,7 @@ use drivers::bootargs;
 use drivers::dt::{self, Gic, Machine, Region};
 
 /// Bytes of the boot stack, which becomes the one that the CPU idles on.
-const STACK_SIZE: usize = 32 << 10;
+const STACK_SIZE: usize = 64 << 10;
 
 /// SCTLR_EL2: its RES1 bits, the MMU, caches, and SP alignment checks (M, C, I, SA); no memory that is writable is executed
 /// (WXN).

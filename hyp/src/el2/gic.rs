@@ -82,6 +82,7 @@ pub fn init(machine: &Machine<'_>) {
     let virtual_timer = machine.timer_irq;
     HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, interface });
     CpuInterface::default().load();
+    set_control(0);
 }
 
 /// Handles all interrupts that are pending.

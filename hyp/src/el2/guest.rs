@@ -49,7 +49,7 @@ pub struct Counters {
     pub irqs: AtomicU64,
     /// SErrors that are its.
     pub serrors: AtomicU64,
-    /// List Registers written with a pending interrupt.
+    /// Virtual interrupts that it acknowledged from List Registers.
     pub injections: AtomicU64,
     /// How often one of its vCPUs was switched to.
     pub switches: AtomicU64,
@@ -218,16 +218,13 @@ impl Guest {
         Some(())
     }
 
-    /// Ends the guest: none of its vCPUs runs again. When it was the last, everything ends.
+    /// Ends the guest: none of its vCPUs runs again.
     pub fn end(&self, how: End) {
         let _mask = crate::sync::IrqMask::new();
         *self.end.lock() = Some(how);
         self.vcpus().iter().for_each(|vcpu| vcpu.set_state(State::Off));
         self.uart.lock().1.finish();
         sched::raise(sched::SCHEDULE);
-        if guests().all(|guest| guest.end.lock().is_some()) {
-            finish();
-        }
     }
 
     fn summary(&self) -> GuestSummary {
@@ -251,8 +248,11 @@ impl Guest {
 /// Exit code when a guest did not end in order.
 const GUEST_DIED: u8 = 3;
 
-/// All guests have ended: says what they did, and ends the machine.
-fn finish() -> ! {
+/// When all guests have ended: says what they did, and ends the machine. On the idle stack, which has the room.
+pub fn finish_if_all_ended() {
+    if !guests().all(|guest| guest.end.lock().is_some()) {
+        return;
+    }
     let summary = Summary {
         schema: 1,
         kind: "hyp_summary".parse().expect("it fits"),
@@ -261,8 +261,8 @@ fn finish() -> ! {
         guests: guests().map(Guest::summary).collect(),
     };
     let in_order = summary.guests.iter().all(|guest| guest.end == Some(End::PoweredOff));
-    let mut json = Box::new([0; hyp::result::JSON_MAX]);
-    let length = serde_json_core::to_slice(&summary, &mut *json).unwrap_or(0);
+    let mut json = alloc::vec![0; hyp::result::JSON_MAX];
+    let length = serde_json_core::to_slice(&summary, &mut json).unwrap_or(0);
     power::off(if in_order { 0 } else { GUEST_DIED }, &json[..length])
 }
 

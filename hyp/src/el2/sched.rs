@@ -86,7 +86,6 @@ fn schedule() {
         return;
     }
     count(&cpu.switches);
-    crate::vgic::switch(next);
     let current = next.map_or(null_mut(), |vcpu| core::ptr::from_ref(vcpu).cast_mut());
     cpu.current.store(current, Relaxed);
     if let Some(vcpu) = next {
@@ -99,6 +98,7 @@ fn schedule() {
 /// What the CPU does while no vCPU can run; on the boot stack.
 pub fn idle_loop() -> ! {
     loop {
+        guest::finish_if_all_ended();
         // SAFETY: masking is always allowed; nothing is held when IRQs are unmasked. A pending interrupt ends the wait even if
         // it is masked, so that none can come between the look at the softirqs and the wait unseen.
         unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };

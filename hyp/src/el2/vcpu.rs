@@ -3,7 +3,7 @@
 use crate::gic::CpuInterface;
 use crate::guest::Guest;
 use crate::sync::IrqLock;
-use crate::{read_sysreg, write_sysreg};
+use crate::{read_sysreg, vgic, write_sysreg};
 use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
@@ -230,7 +230,7 @@ impl Vcpu {
 ///
 /// # Safety
 /// IRQs are masked; `from` is what this CPU runs; the other is not run by any.
-pub unsafe fn switch(from: Option<&Vcpu>, to: Option<&Vcpu>, idle: *mut usize) {
+pub unsafe fn switch(from: Option<&Vcpu>, to: Option<&'static Vcpu>, idle: *mut usize) {
     // SAFETY: what is current is saved, what is not is loaded; whoever was switched away goes on behind `switch_stacks` when it
     // is switched to.
     unsafe {
@@ -242,6 +242,8 @@ pub unsafe fn switch(from: Option<&Vcpu>, to: Option<&Vcpu>, idle: *mut usize) {
             saved.interface.save();
             save_fp(&mut saved.fp);
         }
+        // Now that no timer asserts it.
+        vgic::switch_timer(to);
         if let Some(vcpu) = to {
             let saved = &*vcpu.saved.get();
             saved.el1.load();

@@ -8,6 +8,8 @@ use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
 
 /// The List Registers of this CPU that hold something, one bit each.
 static USED: AtomicU32 = AtomicU32::new(0);
+/// Those of them that were written with a pending interrupt.
+static PENDING: AtomicU32 = AtomicU32::new(0);
 /// What ICH_HCR_EL2 or GICH_HCR was told besides En.
 static CONTROL: AtomicU32 = AtomicU32::new(0);
 
@@ -43,17 +45,26 @@ pub fn sync(vcpu: &'static Vcpu) {
     if CONTROL.swap(0, Relaxed) != 0 {
         gic::set_control(0);
     }
-    with(vcpu.guest, |vgic| ((), vgic.sync(vcpu.id, gic::read_list_register, eoi_count)));
+    // What was pending and is no more the guest has acknowledged.
+    let mut acknowledged = PENDING.load(Relaxed);
+    let read = |n| {
+        let state = gic::read_list_register(n);
+        acknowledged &= !(u32::from(state.is_pending()) << n);
+        state
+    };
+    with(vcpu.guest, |vgic| ((), vgic.sync(vcpu.id, read, eoi_count)));
+    guest::add(&vcpu.guest.counters.injections, acknowledged.count_ones().into());
+    PENDING.store(0, Relaxed);
 }
 
 /// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
 pub fn flush(vcpu: &'static Vcpu) {
-    let mut injections = 0;
+    let mut pending = 0;
     let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {
-        injections += u64::from(register.state.is_pending());
+        pending |= u32::from(register.state.is_pending()) << n;
         gic::write_list_register(n, Some(register));
     });
-    guest::add(&vcpu.guest.counters.injections, injections);
+    PENDING.store(pending, Relaxed);
     let mut stale = USED.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);
     while stale != 0 {
         gic::write_list_register(stale.trailing_zeros() as usize, None);
@@ -71,7 +82,7 @@ pub fn flush(vcpu: &'static Vcpu) {
 
 /// The virtual timer's physical interrupt is each CPU's one, and each vCPU has its own idea of whether it is active: when another vCPU
 /// runs it is made so.
-pub fn switch(to: Option<&'static Vcpu>) {
+pub fn switch_timer(to: Option<&'static Vcpu>) {
     let timer = gic::virtual_timer();
     gic::set_active(timer, to.is_some_and(|vcpu| vcpu.guest.vgic.lock().holds_physical_of(vcpu.id, timer)));
 }
