@@ -81,9 +81,8 @@ fn schedule() {
             }
         }
     };
-    timer::program();
     if previous.map(core::ptr::from_ref) == next.map(core::ptr::from_ref) {
-        return;
+        return timer::program();
     }
     count(&cpu.switches);
     let current = next.map_or(null_mut(), |vcpu| core::ptr::from_ref(vcpu).cast_mut());
@@ -92,7 +91,12 @@ fn schedule() {
         guest::count(&vcpu.guest.counters.switches);
     }
     // SAFETY: IRQs are masked; a vCPU that waits for its turn is run by nobody.
-    unsafe { vcpu::switch(previous, next, IDLE_SP.as_ptr()) };
+    unsafe {
+        vcpu::switch_registers(previous, next);
+        // The timer of one that is blocked is known now.
+        timer::program();
+        vcpu::switch_stacks_of(previous, next, IDLE_SP.as_ptr());
+    }
 }
 
 /// What the CPU does while no vCPU can run; on the boot stack.

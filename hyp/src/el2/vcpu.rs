@@ -226,13 +226,12 @@ impl Vcpu {
     }
 }
 
-/// Goes from one vCPU's stack to another's; none is the idle stack, whose pointer is at `idle`.
+/// Saves what the CPU holds of one vCPU, and loads another; none is idling, which needs nothing.
 ///
 /// # Safety
-/// IRQs are masked; `from` is what this CPU runs; the other is not run by any.
-pub unsafe fn switch(from: Option<&Vcpu>, to: Option<&'static Vcpu>, idle: *mut usize) {
-    // SAFETY: what is current is saved, what is not is loaded; whoever was switched away goes on behind `switch_stacks` when it
-    // is switched to.
+/// IRQs are masked; `from` is what this CPU runs; `to` is run by none. Both go on to [`switch_stacks_of`].
+pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
+    // SAFETY: what is loaded is saved, what is not is loaded.
     unsafe {
         if let Some(vcpu) = from {
             let saved = &mut *vcpu.saved.get();
@@ -252,6 +251,17 @@ pub unsafe fn switch(from: Option<&Vcpu>, to: Option<&'static Vcpu>, idle: *mut 
             vcpu.guest.stage2.enter(vcpu.id);
             write_sysreg!("cntv_ctl_el0", saved.cntv_ctl);
         }
+    }
+}
+
+/// Goes from one vCPU's stack to another's; none is the idle stack, whose pointer is at `idle`. Returns when `from` is switched to
+/// again.
+///
+/// # Safety
+/// As for [`switch_registers`].
+pub unsafe fn switch_stacks_of(from: Option<&Vcpu>, to: Option<&Vcpu>, idle: *mut usize) {
+    // SAFETY: whoever was switched away goes on here when it is switched to.
+    unsafe {
         let from = from.map_or(idle, |vcpu| &raw mut (*vcpu.saved.get()).sp);
         let to = to.map_or(*idle, |vcpu| (*vcpu.saved.get()).sp);
         switch_stacks(from, to);
