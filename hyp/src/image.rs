@@ -171,7 +171,7 @@ fn load_elf<'a>(image: &'a [u8], ram: &Range<u64>) -> Result<Loaded<'a>, Error> 
         Some(header) => end.max(within(ram, first.p_paddr.wrapping_add(shift), header.size)?.end),
         None => end,
     };
-    let entry = entry.filter(|entry| entry % 4 == 0).ok_or(Error::Elf("its entry point is not in it"))?;
+    let entry = entry.filter(|entry| entry.is_multiple_of(4)).ok_or(Error::Elf("its entry point is not in it"))?;
     Ok(Loaded { pieces, entry, end })
 }
 
@@ -403,7 +403,9 @@ mod tests {
             assert!(start >= free, "{plan:?}");
             free = start + len;
         }
-        assert!(free <= ram.end && ram.contains(&plan.entry) && plan.entry % 4 == 0 && plan.dtb % 8 == 0);
+        assert!(
+            free <= ram.end && ram.contains(&plan.entry) && plan.entry.is_multiple_of(4) && plan.dtb.is_multiple_of(8)
+        );
     }
 
     proptest! {

@@ -142,7 +142,7 @@ impl Pl011 {
             RIS => self.ris,
             MIS => self.ris & self.imsc,
             DMACR => self.dmacr,
-            PERIPH_ID0..SIZE if offset % 4 == 0 => IDENTIFICATION[((offset - PERIPH_ID0) / 4) as usize].into(),
+            PERIPH_ID0..SIZE if offset.is_multiple_of(4) => IDENTIFICATION[((offset - PERIPH_ID0) / 4) as usize].into(),
             _ => 0,
         };
         value.into()

@@ -41,7 +41,7 @@ fn cpu_on(target: u64, entry: u64, context: u64, guest: &Guest<'_>) -> Result<Ac
     match guest.vcpus[vcpu].state {
         AffinityState::On => Err(ALREADY_ON),
         AffinityState::OnPending => Err(ON_PENDING),
-        AffinityState::Off if !guest.ram.contains(&entry) || entry % 4 != 0 => Err(INVALID_ADDRESS),
+        AffinityState::Off if !guest.ram.contains(&entry) || !entry.is_multiple_of(4) => Err(INVALID_ADDRESS),
         AffinityState::Off => Ok(Action::CpuOn { vcpu, entry, context }),
     }
 }

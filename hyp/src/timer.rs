@@ -71,7 +71,7 @@ mod tests {
         timer.write(Tval, 100, 1000);
         assert_eq!((timer.deadline(), timer.read(Cval, 0)), (None, 1100), "not enabled");
         assert_eq!(timer.read(Ctl, 2000), 0);
-        timer.write(Ctl, u64::MAX & !IMASK, 1000);
+        timer.write(Ctl, !IMASK, 1000);
         assert_eq!(timer.deadline(), Some(1100));
         assert_eq!((timer.read(Ctl, 1099), timer.line(1099)), (1, false));
         assert_eq!((timer.read(Ctl, 1100), timer.line(1100)), (5, true));
