@@ -313,6 +313,8 @@ mod tests {
         assert_eq!(refused(b"\x1f\x8b\x08\0"), Error::Compressed);
         assert_eq!(refused(&image(0, 64, 1, 64)), Error::BigEndian);
         assert_eq!(refused(&image(0, 64 * MIB + 1, 0, 64)), Error::ImageOutsideRam);
+        let small = RAM.start..RAM.start + 0x1000;
+        assert_eq!(plan(&image(0, 64, 0, 0x1001), &small, 0, 0), Err(Error::ImageOutsideRam), "longer than it says");
         assert_eq!(refused(&image(u64::MAX, 64, 0, 64)), Error::ImageOutsideRam);
         assert_eq!(refused(&image(MIB, u64::MAX, 0, 64)), Error::ImageOutsideRam);
     }

@@ -139,7 +139,7 @@ pub fn call(call: &Call, guest: &Guest<'_>) -> Action {
         SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, guest)),
         _ => match workaround(function, guest) {
             Some(Workaround::NotSupported) => Action::NOT_SUPPORTED,
-            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] as u32 != 0),
+            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
             // The branch predictor (1) and the branch history (3) are taken care of on each entry to the hypervisor, so
             // that the call itself was the workaround.
             Some(_) => Action::SUCCESS,

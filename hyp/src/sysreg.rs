@@ -331,7 +331,8 @@ mod tests {
             (AA64ISAR1, 0x1011_1121_1021_1512, 0x0011_1121_0021_1002),
             (AA64MMFR0, 0x1124, 0x124), // Cortex-A72
             (AA64MMFR0, 0x1000_0322_1020_1126, 0x0010_0125),
-            (AA64MMFR1, 0x1021_2122, 0x20_2002), // as Cortex-A76, with HAFDBS
+            (AA64MMFR0, 0xf000_0000, 0xf000_0000), // no 4 KiB granule
+            (AA64MMFR1, 0x1021_2122, 0x20_2002),   // as Cortex-A76, with HAFDBS
             (AA64MMFR2, 0x1221_0111_1101_1011, 0x1021_0011_1000_1011),
         ] {
             assert_eq!(shown(register, physical), guest, "{register} {physical:#x}: {:#x}", shown(register, physical));
