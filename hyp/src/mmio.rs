@@ -1,8 +1,8 @@
 //! A guest's load or store that hit no memory: what it would transfer, so that an emulated device can stand in.
 //!
 //! The syndrome of a stage-2 data abort tells it all for a plain load or store of one register
-//! ([`Access::from_syndrome`]). For the others (write-back, pairs) ISV is 0, and the caller reads the instruction from the guest's
-//! memory and has it decoded here ([`Instruction::decode`]):
+//! ([`Access::from_syndrome`], and [`address`] for where). For the others (write-back, pairs) ISV is 0, and the caller
+//! reads the instruction from the guest's memory and has it decoded here ([`Instruction::decode`]):
 //!
 //! ```
 //! use hyp::mmio::Instruction;
@@ -18,10 +18,23 @@
 //! assert_eq!(x[2], 0x0900_0004);
 //! ```
 //!
-//! Guests are little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses them on
-//! a device.
+//! Guests are little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
+//! them on a device.
 
-use trap::exception::DataAccess;
+use trap::exception::{Abort, DataAccess};
+use trap::fault::FaultStatus;
+
+/// The guest's physical address (IPA) that an access which aborted was to, from FAR_EL2 and HPFAR_EL2. None where the
+/// CPU does not tell it, or the access was the CPU's own, to a translation table of the guest: nothing to emulate.
+///
+/// HPFAR_EL2 is UNKNOWN but after certain faults of stage 2 (Arm ARM, pseudo-code `IPAValid`).
+pub fn address(abort: &Abort, far: u64, hpfar: u64) -> Option<u64> {
+    use FaultStatus::{AccessFlag, AddressSize, Translation};
+    // FIPA, bits 43:4, is the page's number.
+    let page = (hpfar & 0xfff_ffff_fff0) << 8;
+    let told = matches!(abort.status, AddressSize(_) | Translation(_) | AccessFlag(_)) && !abort.stage1_walk;
+    told.then_some(page | far & 0xfff)
+}
 
 /// x0 to x30.
 type X = [u64; 31];
@@ -42,8 +55,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF, WnR);
-    /// none if it is not told (ISV), or was no load or store but cache maintenance.
+    /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF,
+    /// WnR); none if it is not told (ISV), or was no load or store but cache maintenance.
     pub fn from_syndrome(access: DataAccess) -> Option<Access> {
         let transfer = access.transfer.filter(|_| !access.maintenance)?;
         Some(Access {
@@ -151,8 +164,8 @@ impl Instruction {
         core::iter::once(first).chain(self.second.map(|register| Access { register, ..first }))
     }
 
-    /// The virtual address of the first transfer, where `sp` is the stack pointer in use. If FAR_EL2 is another, the instruction's first part hit memory and only its
-    /// second a device: not to be emulated.
+    /// The virtual address of the first transfer, where `sp` is the stack pointer in use. If FAR_EL2 is another, the
+    /// instruction's first part hit memory and only its second a device: not to be emulated.
     pub fn address(&self, x: &X, sp: u64) -> u64 {
         let base = x.get(usize::from(self.base)).copied().unwrap_or(sp);
         match self.addressing {
@@ -290,15 +303,15 @@ mod tests {
         format!("{name}{sign}{size} {}, {second}{address}", register(first.register))
     }
 
-    /// What a disassembler by others says of the word, as [`assembly`] writes it: it tells unscaled offsets by another name, and
-    /// shifts by 0.
+    /// What a disassembler by others says of the word, as [`assembly`] writes it: it tells unscaled offsets by another
+    /// name, and shifts by 0.
     fn disassembly(word: u32) -> Option<String> {
         let text = InstDecoder::default().decode(&mut U8Reader::new(&word.to_le_bytes())).ok()?.to_string();
         Some(text.replace("ldur", "ldr").replace("stur", "str").replace("xtw #0]", "xtw]").replace("xtx #0]", "xtx]"))
     }
 
-    /// Whether the text is that of a load or store to be emulated, as far as text tells: the name is one of them, there is an
-    /// address in registers, and no SIMD register.
+    /// Whether the text is that of a load or store to be emulated, as far as text tells: the name is one of them, there
+    /// is an address in registers, and no SIMD register.
     fn is_emulated(text: &str) -> bool {
         let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
         let names = ["str", "strb", "strh", "ldr", "ldrb", "ldrh", "ldrsb", "ldrsh", "ldrsw", "stp", "ldp", "ldpsw"];
@@ -330,7 +343,8 @@ mod tests {
         }
     }
 
-    /// Of a word that is a load or store: whether its result is left open. Written from the pages of LDP, STP, LDR and STR.
+    /// Of a word that is a load or store: whether its result is left open. Written from the pages of LDP, STP, LDR and
+    /// STR.
     fn is_unpredictable(word: u32) -> bool {
         let [t, t2, n] = [word & 31, word >> 10 & 31, word >> 5 & 31];
         if word >> 27 & 7 == 0b101 {
@@ -462,9 +476,31 @@ mod tests {
         assert_eq!(syndrome(ISV | nine | maintenance | write | 7), None, "cache maintenance");
     }
 
+    #[test]
+    fn addresses_of_aborts() {
+        let address = |iss: u64| match Esr(0x24 << 26 | iss).decode() {
+            // HPFAR_EL2.NS is no part of it.
+            Exception::DataAbort(abort, _) => address(&abort, 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000),
+            _ => None,
+        };
+        for status in 0..64 {
+            // Levels -2 to 3 of each: address size, translation, access flag.
+            let told = matches!(status, 0x00..=0x0b | 0x29..=0x2c);
+            assert_eq!(address(status), told.then_some(0x0900_0abc), "{status:#x}");
+            assert_eq!(address(1 << 7 | status), None, "on a table walk");
+        }
+        let abort = |hpfar| match Esr(0x9200_0007).decode() {
+            Exception::DataAbort(abort, _) => super::address(&abort, 0, hpfar),
+            _ => None,
+        };
+        assert_eq!(abort(u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
+    }
+
     proptest! {
         #[test]
-        fn any_word_and_syndrome_are_survived(word: u32, iss in 0_u64..1 << 25, mut x: [u64; 31], mut sp: u64, value: u64) {
+        fn any_word_and_syndrome_are_survived(
+            word: u32, iss in 0_u64..1 << 25, mut x: [u64; 31], mut sp: u64, value: u64,
+        ) {
             let decoded = Instruction::decode(word);
             for access in decoded.iter().flat_map(Instruction::accesses).chain(syndrome(iss)) {
                 access.load(&mut x, value);

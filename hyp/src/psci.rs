@@ -1,7 +1,8 @@
-//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface"; chapter 5 has a section for each).
+//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface"; chapter 5 has a section for
+//! each).
 //!
-//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no trusted
-//! OS to migrate, and nothing to suspend to.
+//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no
+//! trusted OS to migrate, and nothing to suspend to.
 
 use crate::smccc::{Action, Guest, Vcpu};
 use smccc::arch::SMCCC_VERSION;
@@ -10,7 +11,8 @@ use smccc::psci::*;
 
 const VERSION: Version = Version { major: 1, minor: 1 };
 
-/// Bits of CPU_SUSPEND's `power_state` in the original format that must be 0; the others are StateID, StateType and PowerLevel.
+/// Bits of CPU_SUSPEND's `power_state` in the original format that must be 0; the others are StateID, StateType and
+/// PowerLevel.
 const POWER_STATE_RESERVED: u64 = !0x0301_ffff;
 
 /// What becomes of the call of `function` with these arguments, which were cut to 32 bits if it is a 32-bit one.
@@ -174,7 +176,7 @@ mod tests {
         #[test]
         fn a_vcpu_starts_only_in_ram_and_only_when_off(target in 0_u64..0x200, entry: u64, context: u64) {
             if let Action::CpuOn { vcpu, entry: at, context: x0 } = hvc(PSCI_CPU_ON_64, target, entry, context) {
-                prop_assert_eq!((guest().vcpus[vcpu].state, guest().vcpus[vcpu].affinity), (AffinityState::Off, target));
+                prop_assert_eq!(guest().vcpus[vcpu], Vcpu { affinity: target, state: AffinityState::Off });
                 prop_assert!(guest().ram.contains(&at) && at == entry && x0 == context);
             }
         }

@@ -1,7 +1,8 @@
-//! HVC and SMC: the calls by which a guest speaks to what it takes for firmware (Arm DEN0028, "SMC Calling Convention").
+//! HVC and SMC: the calls by which a guest speaks to what it takes for firmware (Arm DEN0028, "SMC Calling
+//! Convention").
 //!
-//! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes of
-//! one. The power calls are in [`psci`].
+//! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes
+//! of one. The power calls are in [`psci`].
 
 use crate::psci;
 use core::ops::Range;
@@ -48,8 +49,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call the
-    /// upper halves are not the callee's to read (DEN0028 3.1).
+    /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call
+    /// the upper halves are not the callee's to read (DEN0028 3.1).
     pub fn new(conduit: Conduit, immediate: u16, x: [u64; 4]) -> Call {
         let function = x[0] as u32;
         let wide = function >> 30 & 1 != 0;
@@ -97,8 +98,8 @@ pub enum Action {
     Return(i64),
     /// SMCCC_ARCH_WORKAROUND_2: the guest wants speculative store bypass mitigated, or not, while it runs. Returns 0.
     Mitigate(bool),
-    /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU off.
-    /// It is [`AffinityState::OnPending`] until it runs. Returns 0.
+    /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU
+    /// off. It is [`AffinityState::OnPending`] until it runs. Returns 0.
     CpuOn {
         /// Index in [`Guest::vcpus`].
         vcpu: usize,
@@ -115,8 +116,8 @@ pub enum Action {
     SystemOff,
     /// SYSTEM_RESET: the guest starts anew.
     SystemReset,
-    /// A function of the vendor's hypervisor services: for the hypervisor's own test service, if it is switched on; else
-    /// [`NOT_SUPPORTED`](Action::NOT_SUPPORTED).
+    /// A function of the vendor's hypervisor services: for the hypervisor's own test service, if it is switched on;
+    /// else [`NOT_SUPPORTED`](Action::NOT_SUPPORTED).
     Vendor,
 }
 
