@@ -412,6 +412,9 @@ mod tests {
     }
 
     proptest! {
+        // Most of what they make up is refused.
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
         #[test]
         fn any_header_is_survived(
             offset in prop_oneof![0..MIB, any::<u64>()], size in prop_oneof![0..70 * MIB, any::<u64>()], flags: u64,

@@ -277,6 +277,15 @@ mod tests {
     }
 
     #[test]
+    fn between_registers_there_is_nothing() {
+        let mut uart = Pl011::new();
+        for offset in [0x008, 0x019, 0x031, 0x04c, 0xfdc, 0xfe1, 0xffe, SIZE, SIZE + FR, u64::MAX] {
+            assert_eq!((uart.read(offset), uart.write(offset, EVERY)), (0, None), "{offset:#x}");
+        }
+        assert_eq!(uart.read(CR), 0x300);
+    }
+
+    #[test]
     fn what_is_sent_leaves_at_once() {
         let mut uart = uart(0);
         assert!(!uart.line());
