@@ -18,7 +18,8 @@
 //! assert_eq!(x[2], 0x0900_0004);
 //! ```
 //!
-//! Guests are little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
+//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Guests are
+//! little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
 //! them on a device.
 
 use trap::exception::{Abort, DataAccess};

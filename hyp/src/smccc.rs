@@ -70,7 +70,7 @@ pub struct Vcpu {
 
 /// The guest that calls, as far as answers depend on it.
 #[derive(Clone, Debug)]
-pub struct Guest<'a> {
+pub struct Caller<'a> {
     /// Its vCPUs.
     pub vcpus: &'a [Vcpu],
     /// Where its RAM is; a vCPU starts nowhere else.
@@ -101,7 +101,7 @@ pub enum Action {
     /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU
     /// off. It is [`AffinityState::OnPending`] until it runs. Returns 0.
     CpuOn {
-        /// Index in [`Guest::vcpus`].
+        /// Index in [`Caller::vcpus`].
         vcpu: usize,
         /// Its first instruction.
         entry: u64,
@@ -129,7 +129,7 @@ impl Action {
 }
 
 /// What becomes of `call`.
-pub fn call(call: &Call, guest: &Guest<'_>) -> Action {
+pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
     let Call { immediate, function, arguments, .. } = *call;
     // Other immediates are for conventions that are not ours (DEN0028 2.9).
     if immediate != 0 {
@@ -137,36 +137,36 @@ pub fn call(call: &Call, guest: &Guest<'_>) -> Action {
     }
     match function {
         SMCCC_VERSION => Action::Return(u32::from(VERSION).into()),
-        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, guest)),
-        _ => match workaround(function, guest) {
+        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, caller)),
+        _ => match workaround(function, caller) {
             Some(Workaround::NotSupported) => Action::NOT_SUPPORTED,
             Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
             // The branch predictor (1) and the branch history (3) are taken care of on each entry to the hypervisor, so
             // that the call itself was the workaround.
             Some(_) => Action::SUCCESS,
             None if is_vendor_hypervisor(function) => Action::Vendor,
-            None => psci::call(function, arguments, guest),
+            None => psci::call(function, arguments, caller),
         },
     }
 }
 
 /// SMCCC_ARCH_FEATURES (DEN0028 7.3). SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
-fn arch_feature(function: u32, guest: &Guest<'_>) -> i64 {
+fn arch_feature(function: u32, caller: &Caller<'_>) -> i64 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS.into(),
-        _ => workaround(function, guest).unwrap_or(Workaround::NotSupported) as i64,
+        _ => workaround(function, caller).unwrap_or(Workaround::NotSupported) as i64,
     }
 }
 
 /// The workaround that `function` is, if it is one.
-fn workaround(function: u32, guest: &Guest<'_>) -> Option<Workaround> {
+fn workaround(function: u32, caller: &Caller<'_>) -> Option<Workaround> {
     let number = match function {
         SMCCC_ARCH_WORKAROUND_1 => 0,
         SMCCC_ARCH_WORKAROUND_2 => 1,
         SMCCC_ARCH_WORKAROUND_3 => 2,
         _ => return None,
     };
-    Some(guest.workarounds[number])
+    Some(caller.workarounds[number])
 }
 
 /// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028 6).
@@ -187,8 +187,8 @@ pub(crate) mod tests {
         Vcpu { affinity: 0x1_0000_0000, state: AffinityState::Off },
     ];
 
-    pub(crate) fn guest() -> Guest<'static> {
-        Guest {
+    pub(crate) fn caller() -> Caller<'static> {
+        Caller {
             vcpus: &VCPUS,
             ram: 0x4000_0000..0x8000_0000,
             workarounds: [Workaround::Required, Workaround::Unaffected, Workaround::NotSupported],
@@ -197,7 +197,7 @@ pub(crate) mod tests {
 
     /// What becomes of an HVC #0 with these registers.
     pub(crate) fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Action {
-        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &guest())
+        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &caller())
     }
 
     #[test]
@@ -247,8 +247,8 @@ pub(crate) mod tests {
     #[test]
     fn an_immediate_is_no_call_of_ours() {
         let registers = [SMCCC_VERSION.into(), 0, 0, 0];
-        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &guest()), Action::NOT_SUPPORTED);
-        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &guest()), Action::Return(0x1_0001));
+        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &caller()), Action::NOT_SUPPORTED);
+        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &caller()), Action::Return(0x1_0001));
     }
 
     proptest! {
