@@ -1,5 +1,5 @@
-//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface"; chapter 5 has a section for
-//! each).
+//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface", where each has a
+//! section of its name).
 //!
 //! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no
 //! trusted OS to migrate, and nothing to suspend to.
@@ -22,7 +22,7 @@ pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> A
     match function {
         PSCI_VERSION => Action::Return(u32::from(VERSION).into()),
         PSCI_CPU_SUSPEND_32 | PSCI_CPU_SUSPEND_64 => match first as u32 as u64 & POWER_STATE_RESERVED {
-            // Power-down may be carried out as standby, which returns to the caller (DEN0022 5.4.2).
+            // Power-down may be carried out as standby, which returns to the caller (DEN0022, CPU_SUSPEND).
             0 => Action::CpuSuspend,
             _ => answer(INVALID_PARAMETERS),
         },
@@ -37,7 +37,7 @@ pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> A
     }
 }
 
-/// CPU_ON (5.6): the target must be off, and its entry point an instruction in the guest's RAM.
+/// CPU_ON: the target must be off, and its entry point an instruction in the guest's RAM.
 fn cpu_on(target: u64, entry: u64, context: u64, caller: &Caller<'_>) -> Result<Action, i32> {
     let vcpu = caller.vcpus.iter().position(|vcpu| vcpu.affinity == target).ok_or(INVALID_PARAMETERS)?;
     match caller.vcpus[vcpu].state {
@@ -48,7 +48,7 @@ fn cpu_on(target: u64, entry: u64, context: u64, caller: &Caller<'_>) -> Result<
     }
 }
 
-/// AFFINITY_INFO (5.7): the state of all vCPUs whose affinity is `target` from field `lowest_level` on.
+/// AFFINITY_INFO: the state of all vCPUs whose affinity is `target` from field `lowest_level` on.
 fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
     let ignored = match lowest_level {
         0 => 0,
@@ -65,7 +65,7 @@ fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
     state.map_or(INVALID_PARAMETERS, |state| state as i32)
 }
 
-/// PSCI_FEATURES (5.15). By SMCCC_VERSION being among them a caller learns that there is more than version 1.0 of the
+/// PSCI_FEATURES. By SMCCC_VERSION being among them a caller learns that there is more than version 1.0 of the
 /// convention (DEN0028, "Discovery").
 fn feature(function: u32) -> i32 {
     match function {

@@ -42,7 +42,7 @@ pub struct Call {
     pub conduit: Conduit,
     /// Its immediate; calls of the convention have 0.
     pub immediate: u16,
-    /// The function, w0 (DEN0028 2.5, "Function Identifiers").
+    /// The function, w0 (DEN0028, "Function Identifiers").
     pub function: u32,
     /// The arguments, x1 to x3; of a 32-bit call w1 to w3.
     pub arguments: [u64; 3],
@@ -50,7 +50,7 @@ pub struct Call {
 
 impl Call {
     /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call
-    /// the upper halves are not the callee's to read (DEN0028 3.1).
+    /// the upper halves are not the callee's to read (DEN0028, "Register use").
     pub fn new(conduit: Conduit, immediate: u16, x: [u64; 4]) -> Call {
         let function = x[0] as u32;
         let wide = function >> 30 & 1 != 0;
@@ -79,7 +79,7 @@ pub struct Caller<'a> {
     pub workarounds: [Workaround; 3],
 }
 
-/// What SMCCC_ARCH_FEATURES says of an SMCCC_ARCH_WORKAROUND_n (DEN0028 7.5 to 7.7).
+/// What SMCCC_ARCH_FEATURES says of an SMCCC_ARCH_WORKAROUND_n (DEN0028, the section of each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Workaround {
@@ -131,7 +131,7 @@ impl Action {
 /// What becomes of `call`.
 pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
     let Call { immediate, function, arguments, .. } = *call;
-    // Other immediates are for conventions that are not ours (DEN0028 2.9).
+    // Other immediates are for conventions that are not ours (DEN0028, "SMC and HVC immediate value").
     if immediate != 0 {
         return Action::NOT_SUPPORTED;
     }
@@ -150,7 +150,7 @@ pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
     }
 }
 
-/// SMCCC_ARCH_FEATURES (DEN0028 7.3). SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
+/// SMCCC_ARCH_FEATURES. SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
 fn arch_feature(function: u32, caller: &Caller<'_>) -> i64 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS.into(),
@@ -169,7 +169,8 @@ fn workaround(function: u32, caller: &Caller<'_>) -> Option<Workaround> {
     Some(caller.workarounds[number])
 }
 
-/// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028 6).
+/// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028,
+/// "Function Identifier Ranges").
 const fn is_vendor_hypervisor(function: u32) -> bool {
     function & !(1 << 30) & 0xffff_0000 == 0x8600_0000
 }

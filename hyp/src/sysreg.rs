@@ -6,7 +6,7 @@
 //! that what a later architecture adds is hidden. What is hidden is also switched off, by traps: they end in an
 //! undefined instruction.
 //!
-//! Encodings are Arm ARM D18's; a register's own page says what its fields mean.
+//! Source: Arm ARM, the page of each register, for its encoding and fields.
 
 use crate::timer;
 use trap::exception::SystemAccess;

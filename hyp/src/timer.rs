@@ -1,4 +1,4 @@
-//! The EL1 physical timer of a vCPU, emulated: CNTP_CTL_EL0, CNTP_CVAL_EL0 and CNTP_TVAL_EL0 (Arm ARM D12, "The Generic
+//! The EL1 physical timer of a vCPU, emulated: CNTP_CTL_EL0, CNTP_CVAL_EL0 and CNTP_TVAL_EL0 (Arm ARM, "The Generic
 //! Timer").
 //!
 //! The guest owns the virtual timer; the physical one is the hypervisor's, so the guest's accesses are trapped
