@@ -1,7 +1,8 @@
 //! A synchronous exception that the hypervisor has a guest take at EL1, instead of what it tried.
 //!
-//! [`inject`] does what the CPU does when it takes one (Arm ARM, pseudo-code `AArch64.TakeException`): the caller writes the
-//! result into the guest's registers, and enters it. A virtual SError is not of these: HCR_EL2.VSE has the CPU deliver it.
+//! [`inject`] does what the CPU does when it takes one (Arm ARM, pseudo-code `AArch64.TakeException`): the caller
+//! writes the result into the guest's registers, and enters it. A virtual SError is not of these: HCR_EL2.VSE has the
+//! CPU deliver it.
 
 use trap::esr::Ec;
 use trap::pstate::{Mode, Pstate};
@@ -87,8 +88,8 @@ const SCTLR_DSSBS: u64 = 1 << 44;
 
 const IL: u64 = 1 << 25;
 const WNR: u64 = 1 << 6;
-/// DFSC and IFSC of a synchronous external abort that was not on a table walk. Of one that was we do not know the level, and
-/// say this too.
+/// DFSC and IFSC of a synchronous external abort that was not on a table walk. Of one that was we do not know the
+/// level, and say this too.
 const EXTERNAL: u64 = 0x10;
 
 /// Has the guest take `exception`.
@@ -117,7 +118,8 @@ pub fn inject(exception: Injected, interrupted: &Interrupted, features: Features
     Taken { pc, pstate: pstate(interrupted, features), elr: interrupted.pc, spsr: interrupted.pstate, esr, far }
 }
 
-/// PSTATE in the handler: the flags, PAN and DIT stay; what follows is set; all else (SS, IL, UAO, BTYPE, SSBS) is cleared.
+/// PSTATE in the handler: the flags, PAN and DIT stay; what follows is set; all else (SS, IL, UAO, BTYPE, SSBS) is
+/// cleared.
 fn pstate(interrupted: &Interrupted, features: Features) -> u64 {
     let Interrupted { pstate, sctlr, .. } = *interrupted;
     let set = |condition, bit| if condition { bit } else { 0 };
@@ -196,7 +198,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_was_interrupted_the_handler_is_el1_masked(pc: u64, pstate: u64, vbar: u64, sctlr: u64, pan: bool, ssbs: bool, mte: bool) {
+        fn whatever_was_interrupted_the_handler_is_el1_masked(
+            pc: u64, pstate: u64, vbar: u64, sctlr: u64, pan: bool, ssbs: bool, mte: bool,
+        ) {
             let interrupted = Interrupted { pc, pstate, vbar, sctlr };
             let taken = inject(Injected::Undefined, &interrupted, Features { pan, ssbs, mte });
             prop_assert_eq!(taken.pstate & 0x3f_ffff & !SSBS, 0x3c5);

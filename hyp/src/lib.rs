@@ -1,12 +1,12 @@
 //! What a hypervisor decides, apart from any machine: what a guest finds where it expects firmware and devices.
 //!
-//! Pure and without `unsafe`: nothing here reads a register or touches memory. The caller tells what trapped, and is told
-//! what to do.
+//! Pure and without `unsafe`: nothing here reads a register or touches memory. The caller tells what trapped, and is
+//! told what to do.
 //!
 //! | module | what it holds | begin with |
 //! |---|---|---|
 //! | [`smccc`] | HVC and SMC: what the guest takes for firmware | [`smccc::call`] |
-//! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | |
+//! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | [`smccc::Action`] |
 //! | [`sysreg`] | trapped system registers, and the ID registers a guest reads | [`sysreg::SystemRegisters::access`] |
 //! | [`timer`] | the physical timer of a vCPU, which is emulated | [`timer::PhysicalTimer`] |
 //! | [`mmio`] | a trapped load or store of a device | [`mmio::Access`] |

@@ -1,48 +1,44 @@
 //! A guest's load or store that hit no memory: what it would transfer, so that an emulated device can stand in.
 //!
 //! The syndrome of a stage-2 data abort tells it all for a plain load or store of one register
-//! ([`Access::from_syndrome`]). For the others (write-back, pairs) ISV is 0, and the caller reads the instruction from the guest's
-//! memory and has it decoded here ([`Instruction::decode`]):
+//! ([`Access::from_syndrome`], and [`address`] for where). For the others (write-back, pairs) ISV is 0, and the caller
+//! reads the instruction from the guest's memory and has it decoded here ([`Instruction::decode`]):
 //!
 //! ```
-//! use hyp::mmio::{Instruction, Registers};
+//! use hyp::mmio::Instruction;
 //!
-//! let mut registers = Registers { x: [0; 31], sp: 0 };
-//! registers.x[2] = 0x0900_0000;
+//! let (mut x, mut sp) = ([0; 31], 0);
+//! x[2] = 0x0900_0000;
 //! let instruction = Instruction::decode(0xb800_4441).unwrap(); // str w1, [x2], #4
-//! assert_eq!(instruction.address(&registers), 0x0900_0000); // must be what FAR_EL2 says
+//! assert_eq!(instruction.address(&x, sp), 0x0900_0000); // must be what FAR_EL2 says
 //! for access in instruction.accesses() {
-//!     access.stored(&registers); // to the device; or access.load(&mut registers, value) from it
+//!     access.stored(&x); // to the device; or access.load(&mut x, value) from it
 //! }
-//! instruction.write_back(&mut registers);
-//! assert_eq!(registers.x[2], 0x0900_0004);
+//! instruction.write_back(&mut x, &mut sp);
+//! assert_eq!(x[2], 0x0900_0004);
 //! ```
 //!
-//! Guests are little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses them on
-//! a device.
+//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Guests are
+//! little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
+//! them on a device.
 
-use trap::exception::DataAccess;
+use trap::exception::{Abort, DataAccess};
+use trap::fault::FaultStatus;
 
-/// The registers of a guest that loads and stores use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registers {
-    /// x0 to x30.
-    pub x: [u64; 31],
-    /// The stack pointer in use: SP_EL0 or SP_EL1, by PSTATE.
-    pub sp: u64,
+/// The guest's physical address (IPA) that an access which aborted was to, from FAR_EL2 and HPFAR_EL2. None where the
+/// CPU does not tell it, or the access was the CPU's own, to a translation table of the guest: nothing to emulate.
+///
+/// HPFAR_EL2 is UNKNOWN but after certain faults of stage 2 (Arm ARM, pseudo-code `IPAValid`).
+pub fn address(abort: &Abort, far: u64, hpfar: u64) -> Option<u64> {
+    use FaultStatus::{AccessFlag, AddressSize, Translation};
+    // FIPA, bits 43:4, is the page's number.
+    let page = (hpfar & 0xfff_ffff_fff0) << 8;
+    let told = matches!(abort.status, AddressSize(_) | Translation(_) | AccessFlag(_)) && !abort.stage1_walk;
+    told.then_some(page | far & 0xfff)
 }
 
-impl Registers {
-    /// Register `number` where 31 is xzr.
-    fn get(&self, number: u8) -> u64 {
-        self.x.get(usize::from(number)).copied().unwrap_or(0)
-    }
-
-    /// Register `number` where 31 is sp.
-    fn base(&mut self, number: u8) -> &mut u64 {
-        self.x.get_mut(usize::from(number)).unwrap_or(&mut self.sp)
-    }
-}
+/// x0 to x30.
+type X = [u64; 31];
 
 /// One register's transfer from or to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +56,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF, WnR);
-    /// none if it is not told (ISV), or was no load or store but cache maintenance.
+    /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF,
+    /// WnR); none if it is not told (ISV), or was no load or store but cache maintenance.
     pub fn from_syndrome(access: DataAccess) -> Option<Access> {
         let transfer = access.transfer.filter(|_| !access.maintenance)?;
         Some(Access {
@@ -74,16 +70,16 @@ impl Access {
     }
 
     /// What a store writes, cut to its size.
-    pub fn stored(&self, registers: &Registers) -> u64 {
-        registers.get(self.register) & (u64::MAX >> self.unused())
+    pub fn stored(&self, x: &X) -> u64 {
+        or_zero(x, self.register) & (u64::MAX >> self.unused())
     }
 
     /// Has a load put `value`, of which its size counts, into its register.
-    pub fn load(&self, registers: &mut Registers, value: u64) {
+    pub fn load(&self, x: &mut X, value: u64) {
         let unused = self.unused();
         let value = value << unused;
         let value = if self.sign_extend { (value as i64 >> unused) as u64 } else { value >> unused };
-        if let Some(register) = registers.x.get_mut(usize::from(self.register)) {
+        if let Some(register) = x.get_mut(usize::from(self.register)) {
             *register = if self.wide { value } else { u64::from(value as u32) };
         }
     }
@@ -169,15 +165,15 @@ impl Instruction {
         core::iter::once(first).chain(self.second.map(|register| Access { register, ..first }))
     }
 
-    /// The virtual address of the first transfer. If FAR_EL2 is another, the instruction's first part hit memory and only its
-    /// second a device: not to be emulated.
-    pub fn address(&self, registers: &Registers) -> u64 {
-        let base = *registers.clone().base(self.base);
+    /// The virtual address of the first transfer, where `sp` is the stack pointer in use. If FAR_EL2 is another, the
+    /// instruction's first part hit memory and only its second a device: not to be emulated.
+    pub fn address(&self, x: &X, sp: u64) -> u64 {
+        let base = x.get(usize::from(self.base)).copied().unwrap_or(sp);
         match self.addressing {
             Addressing::Offset(offset) | Addressing::PreIndex(offset) => base.wrapping_add_signed(offset),
             Addressing::PostIndex(_) => base,
             Addressing::Register { index, word, signed, shift } => {
-                let index = registers.get(index);
+                let index = or_zero(x, index);
                 let index = match (word, signed) {
                     (true, true) => index as i32 as u64,
                     (true, false) => u64::from(index as u32),
@@ -189,12 +185,17 @@ impl Instruction {
     }
 
     /// Changes the base register, if the instruction does; once all transfers are done.
-    pub fn write_back(&self, registers: &mut Registers) {
+    pub fn write_back(&self, x: &mut X, sp: &mut u64) {
         if let Addressing::PreIndex(offset) | Addressing::PostIndex(offset) = self.addressing {
-            let base = registers.base(self.base);
+            let base = x.get_mut(usize::from(self.base)).unwrap_or(sp);
             *base = base.wrapping_add_signed(offset);
         }
     }
+}
+
+/// Register `number`, where 31 is xzr.
+fn or_zero(x: &X, number: u8) -> u64 {
+    x.get(usize::from(number)).copied().unwrap_or(0)
 }
 
 /// The transfer of a load or store of one register: `size` and `opc`.
@@ -303,15 +304,15 @@ mod tests {
         format!("{name}{sign}{size} {}, {second}{address}", register(first.register))
     }
 
-    /// What a disassembler by others says of the word, as [`assembly`] writes it: it tells unscaled offsets by another name, and
-    /// shifts by 0.
+    /// What a disassembler by others says of the word, as [`assembly`] writes it: it tells unscaled offsets by another
+    /// name, and shifts by 0.
     fn disassembly(word: u32) -> Option<String> {
         let text = InstDecoder::default().decode(&mut U8Reader::new(&word.to_le_bytes())).ok()?.to_string();
         Some(text.replace("ldur", "ldr").replace("stur", "str").replace("xtw #0]", "xtw]").replace("xtx #0]", "xtx]"))
     }
 
-    /// Whether the text is that of a load or store to be emulated, as far as text tells: the name is one of them, there is an
-    /// address in registers, and no SIMD register.
+    /// Whether the text is that of a load or store to be emulated, as far as text tells: the name is one of them, there
+    /// is an address in registers, and no SIMD register.
     fn is_emulated(text: &str) -> bool {
         let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
         let names = ["str", "strb", "strh", "ldr", "ldrb", "ldrh", "ldrsb", "ldrsh", "ldrsw", "stp", "ldp", "ldpsw"];
@@ -343,7 +344,8 @@ mod tests {
         }
     }
 
-    /// Of a word that is a load or store: whether its result is left open. Written from the pages of LDP, STP, LDR and STR.
+    /// Of a word that is a load or store: whether its result is left open. Written from the pages of LDP, STP, LDR and
+    /// STR.
     fn is_unpredictable(word: u32) -> bool {
         let [t, t2, n] = [word & 31, word >> 10 & 31, word >> 5 & 31];
         if word >> 27 & 7 == 0b101 {
@@ -387,7 +389,6 @@ mod tests {
         let mut x = [0; 31];
         x[2] = 0x1000;
         x[3] = 0xffff_ffff_ffff_fffc;
-        let before = Registers { x, sp: 0x8000 };
         for (word, address, base) in [
             (0xb940_0441, 0x1004, 0x1000),        // ldr w1, [x2, #4]
             (0xf85f_8041, 0xff8, 0x1000),         // ldur x1, [x2, #-8]
@@ -402,18 +403,19 @@ mod tests {
             (0xa8c1_0440, 0x1000, 0x1010),        // ldp x0, x1, [x2], #16
             (0x2940_8440, 0x1004, 0x1000),        // ldp w0, w1, [x2, #4]
         ] {
-            let mut registers = before.clone();
+            let (mut after, mut sp) = (x, 0x8000);
             let instruction = Instruction::decode(word).unwrap();
-            assert_eq!(instruction.address(&registers), address, "{word:#010x}");
-            instruction.write_back(&mut registers);
-            assert_eq!(registers.x[2], base, "{word:#010x}");
-            assert_eq!(Registers { x: before.x, ..registers.clone() }, before, "sp");
+            assert_eq!(instruction.address(&x, sp), address, "{word:#010x}");
+            instruction.write_back(&mut after, &mut sp);
+            assert_eq!((after[2], sp), (base, 0x8000), "{word:#010x}");
+            after[2] = x[2];
+            assert_eq!(after, x);
         }
         let push = Instruction::decode(0xa9bf_7bfd).unwrap(); // stp x29, x30, [sp, #-16]!
-        let mut registers = before.clone();
-        assert_eq!(push.address(&registers), 0x7ff0);
-        push.write_back(&mut registers);
-        assert_eq!(registers, Registers { sp: 0x7ff0, ..before });
+        let (mut after, mut sp) = (x, 0x8000);
+        assert_eq!(push.address(&x, sp), 0x7ff0);
+        push.write_back(&mut after, &mut sp);
+        assert_eq!((after, sp), (x, 0x7ff0));
     }
 
     #[test]
@@ -428,7 +430,7 @@ mod tests {
 
     #[test]
     fn loads_extend_and_stores_cut() {
-        let mut registers = Registers { x: [0x1122_3344_5566_7788; 31], sp: 5 };
+        let mut x = [0x1122_3344_5566_7788; 31];
         for (bytes, sign_extend, wide, value) in [
             (1, false, false, 0xf8),
             (1, true, false, 0xffff_fff8),
@@ -440,17 +442,17 @@ mod tests {
             (8, false, true, 0x9090_9090_d4d5_e6f8),
         ] {
             let access = Access { register: 3, bytes, write: false, sign_extend, wide };
-            access.load(&mut registers, 0x9090_9090_d4d5_e6f8);
-            assert_eq!(registers.x[3], value, "{access:?}");
+            access.load(&mut x, 0x9090_9090_d4d5_e6f8);
+            assert_eq!(x[3], value, "{access:?}");
         }
-        let before = registers.clone();
-        Access { register: 31, bytes: 8, write: false, sign_extend: false, wide: true }.load(&mut registers, 1);
-        assert_eq!(registers, before, "xzr takes nothing, sp stays");
+        let before = x;
+        Access { register: 31, bytes: 8, write: false, sign_extend: false, wide: true }.load(&mut x, 1);
+        assert_eq!(x, before, "xzr takes nothing");
         for (register, bytes, value) in
             [(4, 1, 0x88), (4, 2, 0x7788), (4, 4, 0x5566_7788), (4, 8, 0x1122_3344_5566_7788), (31, 8, 0)]
         {
             let access = Access { register, bytes, write: true, sign_extend: false, wide: false };
-            assert_eq!(access.stored(&registers), value);
+            assert_eq!(access.stored(&x), value);
         }
     }
 
@@ -475,18 +477,39 @@ mod tests {
         assert_eq!(syndrome(ISV | nine | maintenance | write | 7), None, "cache maintenance");
     }
 
+    #[test]
+    fn addresses_of_aborts() {
+        let address = |iss: u64| match Esr(0x24 << 26 | iss).decode() {
+            // HPFAR_EL2.NS is no part of it.
+            Exception::DataAbort(abort, _) => address(&abort, 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000),
+            _ => None,
+        };
+        for status in 0..64 {
+            // Levels -2 to 3 of each: address size, translation, access flag.
+            let told = matches!(status, 0x00..=0x0b | 0x29..=0x2c);
+            assert_eq!(address(status), told.then_some(0x0900_0abc), "{status:#x}");
+            assert_eq!(address(1 << 7 | status), None, "on a table walk");
+        }
+        let abort = |hpfar| match Esr(0x9200_0007).decode() {
+            Exception::DataAbort(abort, _) => super::address(&abort, 0, hpfar),
+            _ => None,
+        };
+        assert_eq!(abort(u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
+    }
+
     proptest! {
         #[test]
-        fn any_word_and_syndrome_are_survived(word: u32, iss in 0_u64..1 << 25, x: [u64; 31], sp: u64, value: u64) {
-            let mut registers = Registers { x, sp };
+        fn any_word_and_syndrome_are_survived(
+            word: u32, iss in 0_u64..1 << 25, mut x: [u64; 31], mut sp: u64, value: u64,
+        ) {
             let decoded = Instruction::decode(word);
             for access in decoded.iter().flat_map(Instruction::accesses).chain(syndrome(iss)) {
-                access.load(&mut registers, value);
-                prop_assert!(access.bytes == 8 || access.stored(&registers) >> (8 * access.bytes) == 0);
+                access.load(&mut x, value);
+                prop_assert!(access.bytes == 8 || access.stored(&x) >> (8 * access.bytes) == 0);
             }
             if let Some(instruction) = decoded {
-                instruction.address(&registers);
-                instruction.write_back(&mut registers);
+                instruction.address(&x, sp);
+                instruction.write_back(&mut x, &mut sp);
             }
         }
     }

@@ -1,32 +1,34 @@
-//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface"; chapter 5 has a section for each).
+//! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface", where each has a
+//! section of its name).
 //!
-//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no trusted
-//! OS to migrate, and nothing to suspend to.
+//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no
+//! trusted OS to migrate, and nothing to suspend to.
 
-use crate::smccc::{Action, Guest, Vcpu};
+use crate::smccc::{Action, Caller, Vcpu};
 use smccc::arch::SMCCC_VERSION;
 use smccc::psci::error::{ALREADY_ON, INVALID_ADDRESS, INVALID_PARAMETERS, NOT_SUPPORTED, ON_PENDING, SUCCESS};
 use smccc::psci::*;
 
 const VERSION: Version = Version { major: 1, minor: 1 };
 
-/// Bits of CPU_SUSPEND's `power_state` in the original format that must be 0; the others are StateID, StateType and PowerLevel.
+/// Bits of CPU_SUSPEND's `power_state` in the original format that must be 0; the others are StateID, StateType and
+/// PowerLevel.
 const POWER_STATE_RESERVED: u64 = !0x0301_ffff;
 
 /// What becomes of the call of `function` with these arguments, which were cut to 32 bits if it is a 32-bit one.
-pub(crate) fn call(function: u32, arguments: [u64; 3], guest: &Guest<'_>) -> Action {
+pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> Action {
     let [first, second, third] = arguments;
     let answer = |code: i32| Action::Return(code.into());
     match function {
         PSCI_VERSION => Action::Return(u32::from(VERSION).into()),
         PSCI_CPU_SUSPEND_32 | PSCI_CPU_SUSPEND_64 => match first as u32 as u64 & POWER_STATE_RESERVED {
-            // Power-down may be carried out as standby, which returns to the caller (DEN0022 5.4.2).
+            // Power-down may be carried out as standby, which returns to the caller (DEN0022, CPU_SUSPEND).
             0 => Action::CpuSuspend,
             _ => answer(INVALID_PARAMETERS),
         },
         PSCI_CPU_OFF => Action::CpuOff,
-        PSCI_CPU_ON_32 | PSCI_CPU_ON_64 => cpu_on(first, second, third, guest).unwrap_or_else(answer),
-        PSCI_AFFINITY_INFO_32 | PSCI_AFFINITY_INFO_64 => answer(affinity_info(first, second as u32, guest)),
+        PSCI_CPU_ON_32 | PSCI_CPU_ON_64 => cpu_on(first, second, third, caller).unwrap_or_else(answer),
+        PSCI_AFFINITY_INFO_32 | PSCI_AFFINITY_INFO_64 => answer(affinity_info(first, second as u32, caller)),
         PSCI_MIGRATE_INFO_TYPE => answer(MigrateType::MigrationNotRequired as i32),
         PSCI_SYSTEM_OFF => Action::SystemOff,
         PSCI_SYSTEM_RESET => Action::SystemReset,
@@ -35,19 +37,19 @@ pub(crate) fn call(function: u32, arguments: [u64; 3], guest: &Guest<'_>) -> Act
     }
 }
 
-/// CPU_ON (5.6): the target must be off, and its entry point an instruction in the guest's RAM.
-fn cpu_on(target: u64, entry: u64, context: u64, guest: &Guest<'_>) -> Result<Action, i32> {
-    let vcpu = guest.vcpus.iter().position(|vcpu| vcpu.affinity == target).ok_or(INVALID_PARAMETERS)?;
-    match guest.vcpus[vcpu].state {
+/// CPU_ON: the target must be off, and its entry point an instruction in the guest's RAM.
+fn cpu_on(target: u64, entry: u64, context: u64, caller: &Caller<'_>) -> Result<Action, i32> {
+    let vcpu = caller.vcpus.iter().position(|vcpu| vcpu.affinity == target).ok_or(INVALID_PARAMETERS)?;
+    match caller.vcpus[vcpu].state {
         AffinityState::On => Err(ALREADY_ON),
         AffinityState::OnPending => Err(ON_PENDING),
-        AffinityState::Off if !guest.ram.contains(&entry) || entry % 4 != 0 => Err(INVALID_ADDRESS),
+        AffinityState::Off if !caller.ram.contains(&entry) || !entry.is_multiple_of(4) => Err(INVALID_ADDRESS),
         AffinityState::Off => Ok(Action::CpuOn { vcpu, entry, context }),
     }
 }
 
-/// AFFINITY_INFO (5.7): the state of all vCPUs whose affinity is `target` from field `lowest_level` on.
-fn affinity_info(target: u64, lowest_level: u32, guest: &Guest<'_>) -> i32 {
+/// AFFINITY_INFO: the state of all vCPUs whose affinity is `target` from field `lowest_level` on.
+fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
     let ignored = match lowest_level {
         0 => 0,
         1 => 0xff,
@@ -59,11 +61,11 @@ fn affinity_info(target: u64, lowest_level: u32, guest: &Guest<'_>) -> i32 {
     // One that is on counts before one that is on its way, and that before those that are off.
     let rank =
         |state| [AffinityState::Off, AffinityState::OnPending, AffinityState::On].iter().position(|&s| s == state);
-    let state = guest.vcpus.iter().filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
+    let state = caller.vcpus.iter().filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
     state.map_or(INVALID_PARAMETERS, |state| state as i32)
 }
 
-/// PSCI_FEATURES (5.15). By SMCCC_VERSION being among them a caller learns that there is more than version 1.0 of the
+/// PSCI_FEATURES. By SMCCC_VERSION being among them a caller learns that there is more than version 1.0 of the
 /// convention (DEN0028, "Discovery").
 fn feature(function: u32) -> i32 {
     match function {
@@ -88,7 +90,7 @@ fn feature(function: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smccc::tests::{guest, hvc};
+    use crate::smccc::tests::{caller, hvc};
     use proptest::prelude::*;
 
     const ENTRY: u64 = 0x4020_0000;
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn features_are_the_calls_there_are() {
         for function in (0x8400_0000..0x8400_0020).chain(0xc400_0000..0xc400_0020) {
-            let there = call(function, [0; 3], &guest()) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
+            let there = call(function, [0; 3], &caller()) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
             let told = hvc(PSCI_FEATURES, function.into(), 0, 0);
             assert_eq!(told, if there { Action::SUCCESS } else { Action::NOT_SUPPORTED }, "{function:#x}");
         }
@@ -174,8 +176,8 @@ mod tests {
         #[test]
         fn a_vcpu_starts_only_in_ram_and_only_when_off(target in 0_u64..0x200, entry: u64, context: u64) {
             if let Action::CpuOn { vcpu, entry: at, context: x0 } = hvc(PSCI_CPU_ON_64, target, entry, context) {
-                prop_assert_eq!((guest().vcpus[vcpu].state, guest().vcpus[vcpu].affinity), (AffinityState::Off, target));
-                prop_assert!(guest().ram.contains(&at) && at == entry && x0 == context);
+                prop_assert_eq!(caller().vcpus[vcpu], Vcpu { affinity: target, state: AffinityState::Off });
+                prop_assert!(caller().ram.contains(&at) && at == entry && x0 == context);
             }
         }
     }

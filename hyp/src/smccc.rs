@@ -1,7 +1,8 @@
-//! HVC and SMC: the calls by which a guest speaks to what it takes for firmware (Arm DEN0028, "SMC Calling Convention").
+//! HVC and SMC: the calls by which a guest speaks to what it takes for firmware (Arm DEN0028, "SMC Calling
+//! Convention").
 //!
-//! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes of
-//! one. The power calls are in [`psci`].
+//! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes
+//! of one. The power calls are in [`psci`].
 
 use crate::psci;
 use core::ops::Range;
@@ -41,15 +42,15 @@ pub struct Call {
     pub conduit: Conduit,
     /// Its immediate; calls of the convention have 0.
     pub immediate: u16,
-    /// The function, w0 (DEN0028 2.5, "Function Identifiers").
+    /// The function, w0 (DEN0028, "Function Identifiers").
     pub function: u32,
     /// The arguments, x1 to x3; of a 32-bit call w1 to w3.
     pub arguments: [u64; 3],
 }
 
 impl Call {
-    /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call the
-    /// upper halves are not the callee's to read (DEN0028 3.1).
+    /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call
+    /// the upper halves are not the callee's to read (DEN0028, "Register use").
     pub fn new(conduit: Conduit, immediate: u16, x: [u64; 4]) -> Call {
         let function = x[0] as u32;
         let wide = function >> 30 & 1 != 0;
@@ -69,7 +70,7 @@ pub struct Vcpu {
 
 /// The guest that calls, as far as answers depend on it.
 #[derive(Clone, Debug)]
-pub struct Guest<'a> {
+pub struct Caller<'a> {
     /// Its vCPUs.
     pub vcpus: &'a [Vcpu],
     /// Where its RAM is; a vCPU starts nowhere else.
@@ -78,7 +79,7 @@ pub struct Guest<'a> {
     pub workarounds: [Workaround; 3],
 }
 
-/// What SMCCC_ARCH_FEATURES says of an SMCCC_ARCH_WORKAROUND_n (DEN0028 7.5 to 7.7).
+/// What SMCCC_ARCH_FEATURES says of an SMCCC_ARCH_WORKAROUND_n (DEN0028, the section of each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Workaround {
@@ -97,10 +98,10 @@ pub enum Action {
     Return(i64),
     /// SMCCC_ARCH_WORKAROUND_2: the guest wants speculative store bypass mitigated, or not, while it runs. Returns 0.
     Mitigate(bool),
-    /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU off.
-    /// It is [`AffinityState::OnPending`] until it runs. Returns 0.
+    /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU
+    /// off. It is [`AffinityState::OnPending`] until it runs. Returns 0.
     CpuOn {
-        /// Index in [`Guest::vcpus`].
+        /// Index in [`Caller::vcpus`].
         vcpu: usize,
         /// Its first instruction.
         entry: u64,
@@ -115,8 +116,8 @@ pub enum Action {
     SystemOff,
     /// SYSTEM_RESET: the guest starts anew.
     SystemReset,
-    /// A function of the vendor's hypervisor services: for the hypervisor's own test service, if it is switched on; else
-    /// [`NOT_SUPPORTED`](Action::NOT_SUPPORTED).
+    /// A function of the vendor's hypervisor services: for the hypervisor's own test service, if it is switched on;
+    /// else [`NOT_SUPPORTED`](Action::NOT_SUPPORTED).
     Vendor,
 }
 
@@ -128,47 +129,48 @@ impl Action {
 }
 
 /// What becomes of `call`.
-pub fn call(call: &Call, guest: &Guest<'_>) -> Action {
+pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
     let Call { immediate, function, arguments, .. } = *call;
-    // Other immediates are for conventions that are not ours (DEN0028 2.9).
+    // Other immediates are for conventions that are not ours (DEN0028, "SMC and HVC immediate value").
     if immediate != 0 {
         return Action::NOT_SUPPORTED;
     }
     match function {
         SMCCC_VERSION => Action::Return(u32::from(VERSION).into()),
-        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, guest)),
-        _ => match workaround(function, guest) {
+        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, caller)),
+        _ => match workaround(function, caller) {
             Some(Workaround::NotSupported) => Action::NOT_SUPPORTED,
-            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] as u32 != 0),
+            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
             // The branch predictor (1) and the branch history (3) are taken care of on each entry to the hypervisor, so
             // that the call itself was the workaround.
             Some(_) => Action::SUCCESS,
             None if is_vendor_hypervisor(function) => Action::Vendor,
-            None => psci::call(function, arguments, guest),
+            None => psci::call(function, arguments, caller),
         },
     }
 }
 
-/// SMCCC_ARCH_FEATURES (DEN0028 7.3). SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
-fn arch_feature(function: u32, guest: &Guest<'_>) -> i64 {
+/// SMCCC_ARCH_FEATURES. SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
+fn arch_feature(function: u32, caller: &Caller<'_>) -> i64 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS.into(),
-        _ => workaround(function, guest).unwrap_or(Workaround::NotSupported) as i64,
+        _ => workaround(function, caller).unwrap_or(Workaround::NotSupported) as i64,
     }
 }
 
 /// The workaround that `function` is, if it is one.
-fn workaround(function: u32, guest: &Guest<'_>) -> Option<Workaround> {
+fn workaround(function: u32, caller: &Caller<'_>) -> Option<Workaround> {
     let number = match function {
         SMCCC_ARCH_WORKAROUND_1 => 0,
         SMCCC_ARCH_WORKAROUND_2 => 1,
         SMCCC_ARCH_WORKAROUND_3 => 2,
         _ => return None,
     };
-    Some(guest.workarounds[number])
+    Some(caller.workarounds[number])
 }
 
-/// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028 6).
+/// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028,
+/// "Function Identifier Ranges").
 const fn is_vendor_hypervisor(function: u32) -> bool {
     function & !(1 << 30) & 0xffff_0000 == 0x8600_0000
 }
@@ -186,8 +188,8 @@ pub(crate) mod tests {
         Vcpu { affinity: 0x1_0000_0000, state: AffinityState::Off },
     ];
 
-    pub(crate) fn guest() -> Guest<'static> {
-        Guest {
+    pub(crate) fn caller() -> Caller<'static> {
+        Caller {
             vcpus: &VCPUS,
             ram: 0x4000_0000..0x8000_0000,
             workarounds: [Workaround::Required, Workaround::Unaffected, Workaround::NotSupported],
@@ -196,7 +198,7 @@ pub(crate) mod tests {
 
     /// What becomes of an HVC #0 with these registers.
     pub(crate) fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Action {
-        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &guest())
+        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &caller())
     }
 
     #[test]
@@ -246,8 +248,8 @@ pub(crate) mod tests {
     #[test]
     fn an_immediate_is_no_call_of_ours() {
         let registers = [SMCCC_VERSION.into(), 0, 0, 0];
-        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &guest()), Action::NOT_SUPPORTED);
-        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &guest()), Action::Return(0x1_0001));
+        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &caller()), Action::NOT_SUPPORTED);
+        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &caller()), Action::Return(0x1_0001));
     }
 
     proptest! {

@@ -1,11 +1,12 @@
-//! Trapped system registers and instructions: what becomes of a guest's MSR, MRS or SYS (class 0x18), and what it reads in
-//! the ID registers.
+//! Trapped system registers and instructions: what becomes of a guest's MSR, MRS or SYS (class 0x18), and what it reads
+//! in the ID registers.
 //!
-//! The ID registers are read once, at boot, and shown through a filter ([`SystemRegisters::new`]): a guest is told of those
-//! features only that the hypervisor virtualises or that need nothing from it. The filter lists what stays, so that what a
-//! later architecture adds is hidden. What is hidden is also switched off, by traps: they end in an undefined instruction.
+//! The ID registers are read once, at boot, and shown through a filter ([`SystemRegisters::new`]): a guest is told of
+//! those features only that the hypervisor virtualises or that need nothing from it. The filter lists what stays, so
+//! that what a later architecture adds is hidden. What is hidden is also switched off, by traps: they end in an
+//! undefined instruction.
 //!
-//! Encodings are Arm ARM D18's; a register's own page says what its fields mean.
+//! Source: Arm ARM, the page of each register, for its encoding and fields.
 
 use crate::timer;
 use trap::exception::SystemAccess;
@@ -47,8 +48,8 @@ pub enum Action {
     WriteTimer(timer::Register, u64),
     /// Rt becomes the physical count.
     ReadCount,
-    /// DC ISW, CSW or CISW. What a guest means by it is "all my memory", which sets and ways cannot say of a machine that it
-    /// shares: its RAM is to be cleaned and invalidated by address.
+    /// DC ISW, CSW or CISW. What a guest means by it is "all my memory", which sets and ways cannot say of a machine
+    /// that it shares: its RAM is to be cleaned and invalidated by address.
     SetWay,
     /// The guest is to take an undefined instruction exception.
     Undefined,
@@ -63,8 +64,8 @@ pub struct SystemRegisters {
 }
 
 impl SystemRegisters {
-    /// The registers of a guest with this GIC on a CPU whose ID registers read as `physical` says. It is asked for all of
-    /// op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7, op2 = 0 to 7, which read as 0 where they are not allocated.
+    /// The registers of a guest with this GIC on a CPU whose ID registers read as `physical` says. It is asked for all
+    /// of op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7, op2 = 0 to 7, which read as 0 where they are not allocated.
     pub fn new(gic: Gic, physical: impl Fn(SystemRegister) -> u64) -> SystemRegisters {
         let shown = |crm: usize, op2: usize| {
             let register = SystemRegister { op0: 3, op1: 0, crn: 0, crm: crm as u8, op2: op2 as u8 };
@@ -115,8 +116,8 @@ impl SystemRegisters {
     }
 }
 
-/// The registers of the GIC's CPU interface that are trapped: the SGIs because IMO is set, and those of group 0, which no guest has
-/// an interrupt in (GIC specification IHI 0069, "AArch64 System register descriptions").
+/// The registers of the GIC's CPU interface that are trapped: the SGIs because IMO is set, and those of group 0, which
+/// no guest has an interrupt in (GIC specification IHI 0069, "AArch64 System register descriptions").
 fn cpu_interface(access: SystemAccess, written: u64, zero: Action) -> Action {
     /// What ICC_IAR0_EL1 and ICC_HPPIR0_EL1 read when nothing is pending.
     const SPURIOUS: u64 = 1023;
@@ -154,8 +155,8 @@ fn filter(register: SystemRegister, value: u64, gic: Gic) -> u64 {
         (1, 1) => show(0x000f_0f0f, &[], gic_registers << 28),
         // ID_DFR0_EL1: CopDbg, of Armv8.0. Not trace, PMU.
         (1, 2) => show(0, &[(0, 6)], 0),
-        // ID_MMFR0_EL1 to ID_MMFR3_EL1: how AArch32 EL1, which no guest has, would see memory. ID_ISAR0_EL1 to ID_ISAR6_EL1:
-        // instructions. MVFR0_EL1 to MVFR2_EL1: floating point of AArch32.
+        // ID_MMFR0_EL1 to ID_MMFR3_EL1: how AArch32 EL1, which no guest has, would see memory. ID_ISAR0_EL1 to
+        // ID_ISAR6_EL1: instructions. MVFR0_EL1 to MVFR2_EL1: floating point of AArch32.
         (1, 4..=7) | (2, 0..=5 | 7) | (3, 0..=2) => show(0xffff_ffff, &[], 0),
         // ID_MMFR4_EL1: all but XNX and EVT, which are about stage 2 and EL2's traps.
         (2, 6) => show(0x0fff_f0ff, &[], 0),
@@ -163,38 +164,40 @@ fn filter(register: SystemRegister, value: u64, gic: Gic) -> u64 {
         (3, 4) => show(0xff, &[], 0),
         // ID_MMFR5_EL1: ETS, nTLBPA.
         (3, 6) => show(0xff, &[], 0),
-        // ID_AA64PFR0_EL1: EL0, in AArch32 too if it can; EL1 in AArch64 only, as HCR_EL2.RW is 1; FP, AdvSIMD; RAS, for ESB
-        // and DISR_EL1, which work on virtual SErrors, but no later version of it, whose fault injection is the machine's; DIT; CSV2
-        // without SCXTNUM_ELx, which are not switched; CSV3. Not EL2, EL3, secure EL2, SVE (its registers are not switched), MPAM,
-        // AMU, realms.
+        // ID_AA64PFR0_EL1: EL0, in AArch32 too if it can; EL1 in AArch64 only, as HCR_EL2.RW is 1; FP, AdvSIMD; RAS,
+        // for ESB and DISR_EL1, which work on virtual SErrors, but no later version of it, whose fault injection is the
+        // machine's; DIT; CSV2 without SCXTNUM_ELx, which are not switched; CSV3. Not EL2, EL3, secure EL2, SVE (its
+        // registers are not switched), MPAM, AMU, realms.
         (4, 0) => show(0xf00f_0000_00ff_0000, &[(0, 2), (4, 1), (28, 1), (56, 1)], gic_registers << 24),
-        // ID_AA64PFR1_EL1: BT and SSBS, which are in PSTATE and so switched. Not MTE (tags are memory that a guest would have to
-        // be given), SME, NMI, guarded control stacks.
+        // ID_AA64PFR1_EL1: BT and SSBS, which are in PSTATE and so switched. Not MTE (tags are memory that a guest
+        // would have to be given), SME, NMI, guarded control stacks.
         (4, 1) => show(0xf, &[(4, 2)], 0),
-        // ID_AA64DFR0_EL1: DoubleLock; the debug architecture of Armv8.0 with the fewest breakpoints and watchpoints it allows, two
-        // each, of which none is ever hit. Not the PMU, trace, statistical profiling.
+        // ID_AA64DFR0_EL1: DoubleLock; the debug architecture of Armv8.0 with the fewest breakpoints and watchpoints it
+        // allows, two each, of which none is ever hit. Not the PMU, trace, statistical profiling.
         (5, 0) => show(0xf0_0000_0000, &[], 6 | 1 << 12 | 1 << 20),
         // ID_AA64ISAR0_EL1: all but TME.
         (6, 0) => show(0xffff_ffff_f0ff_fff0, &[], 0),
-        // ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM. Not pointer authentication (APA, API,
-        // GPA, GPI), whose ten key registers are not switched; not XS and LS64, which HCRX_EL2 would have to allow.
+        // ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM. Not pointer authentication
+        // (APA, API, GPA, GPI), whose ten key registers are not switched; not XS and LS64, which HCRX_EL2 would have to
+        // allow.
         (6, 1) => show(0x00ff_ffff_00ff_f00f, &[], 0),
-        // ID_AA64ISAR2_EL1: RPRES, BC, CLRBHB, CSSC. Not WFxT (a trapped wait has no time-out here), pointer authentication,
-        // MOPS (HCRX_EL2).
+        // ID_AA64ISAR2_EL1: RPRES, BC, CLRBHB, CSSC. Not WFxT (a trapped wait has no time-out here), pointer
+        // authentication, MOPS (HCRX_EL2).
         (6, 2) => show(0x00f0_0000_f0f0_00f0, &[], 0),
-        // ID_AA64MMFR0_EL1: ASIDBits, BigEnd, BigEndEL0, TGran64, ExS; PARange to 48 bits, which is what stage 2 can map; TGran16
-        // and TGran4 without their 52-bit forms. Not SNSMem, the granules of stage 2, FGT, ECV.
+        // ID_AA64MMFR0_EL1: ASIDBits, BigEnd, BigEndEL0, TGran64, ExS; PARange to 48 bits, which is what stage 2 can
+        // map; TGran16 and TGran4 without their 52-bit forms. Not SNSMem, the granules of stage 2, FGT, ECV.
         (7, 0) => {
             // 15: no 4 KiB granule.
             let tgran4 = if value >> 28 & 15 == 15 { 15 } else { 0 };
             show(0xf000_0f0f_0ff0, &[(0, 5), (20, 1)], tgran4 << 28)
         }
-        // ID_AA64MMFR1_EL1: HPDS, PAN, SpecSEI, ETS, AFP, nTLBPA, ECBHB; HAFDBS without what is in TCR2_EL1. Not VMIDBits, VH, XNX,
-        // TWED, HCX, TIDCP1, CMOW, which are EL2's, nor LO.
+        // ID_AA64MMFR1_EL1: HPDS, PAN, SpecSEI, ETS, AFP, nTLBPA, ECBHB; HAFDBS without what is in TCR2_EL1. Not
+        // VMIDBits, VH, XNX, TWED, HCX, TIDCP1, CMOW, which are EL2's, nor LO.
         (7, 1) => show(0xf00f_f0f0_0ff0_f000, &[(0, 2)], 0),
         // ID_AA64MMFR2_EL1: all but NV, FWB, EVT, which are EL2's, and VARange: addresses have 48 bits.
         (7, 2) => show(0xf0ff_00ff_f0f0_ffff, &[], 0),
-        // All others, allocated or not: particulars of SVE, SME and FP8, what implementations define, and whatever comes.
+        // All others, allocated or not: particulars of SVE, SME and FP8, what implementations define, and whatever
+        // comes.
         _ => show(0, &[], 0),
     };
     limit.iter().fold(value & keep | fixed, |shown, &(at, highest)| shown | (value >> at & 15).min(highest) << at)
@@ -331,7 +334,8 @@ mod tests {
             (AA64ISAR1, 0x1011_1121_1021_1512, 0x0011_1121_0021_1002),
             (AA64MMFR0, 0x1124, 0x124), // Cortex-A72
             (AA64MMFR0, 0x1000_0322_1020_1126, 0x0010_0125),
-            (AA64MMFR1, 0x1021_2122, 0x20_2002), // as Cortex-A76, with HAFDBS
+            (AA64MMFR0, 0xf000_0000, 0xf000_0000), // no 4 KiB granule
+            (AA64MMFR1, 0x1021_2122, 0x20_2002),   // as Cortex-A76, with HAFDBS
             (AA64MMFR2, 0x1221_0111_1101_1011, 0x1021_0011_1000_1011),
         ] {
             assert_eq!(shown(register, physical), guest, "{register} {physical:#x}: {:#x}", shown(register, physical));
@@ -372,7 +376,9 @@ mod tests {
                 }
             }
             // ZFR0, SMFR0, FPFR0, DFR1, AFR0, ISAR3, MMFR3, MMFR4 and those without a name.
-            for (crm, op2) in [(4, 2), (4, 4), (4, 5), (4, 7), (5, 1), (5, 4), (6, 3), (6, 7), (7, 3), (7, 4), (1, 3), (3, 7)] {
+            let hidden =
+                [(4, 2), (4, 4), (4, 5), (4, 7), (5, 1), (5, 4), (6, 3), (6, 7), (7, 3), (7, 4), (1, 3), (3, 7)];
+            for (crm, op2) in hidden {
                 prop_assert_eq!(shown(register(3, 0, 0, crm, op2), physical), 0);
             }
         }
@@ -389,12 +395,15 @@ mod tests {
             };
             let value = shown(register, physical);
             for at in (0..64).step_by(4).filter(|&at| !fixed(at)) {
-                prop_assert!(value >> at & 15 <= physical >> at & 15, "{} bit {}: {:#x} of {:#x}", register, at, value, physical);
+                prop_assert!(value >> at & 15 <= physical >> at & 15, "{register} bit {at}: {value:#x}");
             }
         }
 
         #[test]
-        fn any_access_has_an_outcome(op0 in 0_u8..4, op1 in 0_u8..8, crn in 0_u8..16, crm in 0_u8..16, op2 in 0_u8..8, is_read: bool, v3: bool, value: u64) {
+        fn any_access_has_an_outcome(
+            op0 in 0_u8..4, op1 in 0_u8..8, crn in 0_u8..16, crm in 0_u8..16, op2 in 0_u8..8, is_read: bool, v3: bool,
+            value: u64,
+        ) {
             let access = SystemAccess { register: register(op0, op1, crn, crm, op2), rt: 0, read: is_read };
             let action = guest(if v3 { Gic::V3 } else { Gic::V2 }).access(access, value);
             let fits = match action {

@@ -1,8 +1,9 @@
-//! The EL1 physical timer of a vCPU, emulated: CNTP_CTL_EL0, CNTP_CVAL_EL0 and CNTP_TVAL_EL0 (Arm ARM D12, "The Generic Timer").
+//! The EL1 physical timer of a vCPU, emulated: CNTP_CTL_EL0, CNTP_CVAL_EL0 and CNTP_TVAL_EL0 (Arm ARM, "The Generic
+//! Timer").
 //!
-//! The guest owns the virtual timer; the physical one is the hypervisor's, so the guest's accesses are trapped (CNTHCTL_EL2)
-//! and come here. The caller makes the interrupt, level-sensitive, from [`line`](PhysicalTimer::line), and has itself woken
-//! at [`deadline`](PhysicalTimer::deadline).
+//! The guest owns the virtual timer; the physical one is the hypervisor's, so the guest's accesses are trapped
+//! (CNTHCTL_EL2) and come here. The caller makes the interrupt, level-sensitive, from [`line`](PhysicalTimer::line),
+//! and has itself woken at [`deadline`](PhysicalTimer::deadline).
 
 /// A register of the physical timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ mod tests {
         timer.write(Tval, 100, 1000);
         assert_eq!((timer.deadline(), timer.read(Cval, 0)), (None, 1100), "not enabled");
         assert_eq!(timer.read(Ctl, 2000), 0);
-        timer.write(Ctl, u64::MAX & !IMASK, 1000);
+        timer.write(Ctl, !IMASK, 1000);
         assert_eq!(timer.deadline(), Some(1100));
         assert_eq!((timer.read(Ctl, 1099), timer.line(1099)), (1, false));
         assert_eq!((timer.read(Ctl, 1100), timer.line(1100)), (5, true));
