@@ -1,0 +1,130 @@
+//! Filling the List Registers and reading them back. The rules and their reasons are in [`super`].
+
+use super::*;
+
+/// GICH_HCR and ICH_HCR_EL2: maintenance interrupt when no more than one List Register is valid.
+pub const UIE: u32 = 1 << 1;
+/// The same: when EOIcount is not 0, an interrupt was ended that no List Register holds.
+pub const LRENPIE: u32 = 1 << 2;
+/// The same: when no List Register is pending.
+pub const NPIE: u32 = 1 << 3;
+/// ICH_HCR_EL2: writes to ICC_DIR_EL1 are trapped. (GICv2: GICV_DIR is in the second page of GICV, which is best never mapped.)
+pub const TDIR: u32 = 1 << 14;
+
+/// What goes with the List Registers into the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flush {
+    /// Bit n: List Register n was written. Those that are not, and are not invalid already, must be made so.
+    pub used: u16,
+    /// To be set in GICH_HCR or ICH_HCR_EL2 next to En: [`UIE`], [`LRENPIE`], [`NPIE`], [`TDIR`]. EOIcount is set to 0.
+    pub hcr: u32,
+    /// Physical PPIs to deactivate on this CPU (GICR_ICACTIVER0, GICD_ICACTIVER0): bit n is INTID n.
+    pub deactivate: u32,
+}
+
+impl Vgic {
+    /// Takes back what a vCPU's List Registers hold, after it has left the guest; `read` reads one of them, and is called
+    /// for those in use alone. `eoi_count` is EOIcount of GICH_HCR or ICH_HCR_EL2.
+    ///
+    /// Needed before any other call on behalf of the vCPU that depends on what its guest has acknowledged and ended (a
+    /// register access, WFI, a switch) and before every [`Vgic::flush`]. A trap that needs none of it, and kicks nobody, may
+    /// leave the List Registers as they are.
+    pub fn sync(&mut self, vcpu: usize, mut read: impl FnMut(usize) -> State, eoi_count: u32) -> VcpuSet {
+        // First these: what comes back below was in a List Register and is not meant.
+        for _ in 0..eoi_count {
+            let Some(&key) = self.vcpus[vcpu].active.first() else { break };
+            self.clear_active(key);
+        }
+        for n in 0..self.lrs {
+            // `flush` fills them from 0 on.
+            let Some(loaded) = self.vcpus[vcpu].lrs[n].take() else { break };
+            self.unload(vcpu, loaded, read(n));
+        }
+        take(&mut self.kick) & !(1 << vcpu)
+    }
+
+    fn unload(&mut self, vcpu: usize, loaded: Loaded, now: State) {
+        let irq = &mut self.irqs[usize::from(loaded.key)];
+        irq.place = Place::Nowhere;
+        let source = match loaded.lr.link {
+            Link::Software { source, .. } => source,
+            Link::Hw(_) => 0,
+        };
+        if now.is_pending() {
+            if self.version == Version::V2 && loaded.lr.intid < SGIS {
+                irq.sources |= u8::from(loaded.latch) << source;
+            } else {
+                irq.latch |= loaded.latch;
+            }
+            irq.line |= loaded.line;
+        }
+        if now.is_active() && loaded.active {
+            irq.active = true;
+            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu, loaded.lr.priority, source);
+        }
+        if now != State::Invalid && matches!(loaded.lr.link, Link::Hw(_)) {
+            irq.phys_active = true;
+        }
+        self.update(loaded.key);
+    }
+
+    /// Fills the List Registers of a vCPU that enters its guest; `write` writes one of them. The vCPU has come to
+    /// [`Vgic::sync`] since it left the guest.
+    pub fn flush(&mut self, vcpu: usize, mut write: impl FnMut(usize, ListRegister)) -> Flush {
+        debug_assert!(self.vcpus[vcpu].lrs[0].is_none(), "the List Registers were not read back");
+        let this = &mut self.vcpus[vcpu];
+        let most_urgent = usize::from(!this.lr_pending.is_empty());
+        let active = this.active.len().min(self.lrs - most_urgent);
+        let pending = this.lr_pending.len().min(self.lrs - active);
+        let mut hcr = 0;
+        if pending < this.lr_pending.len() {
+            hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
+        }
+        if active < this.active.len() {
+            hcr |= LRENPIE | if self.version == Version::V3 { TDIR } else { 0 };
+        }
+        let deactivate = take(&mut this.deactivate);
+        for n in 0..active + pending {
+            let this = &self.vcpus[vcpu];
+            let key = if n < active { this.active[n] } else { this.lr_pending[n - active] };
+            write(n, self.load(vcpu, n, key));
+        }
+        self.vcpus[vcpu].active.drain(..active);
+        self.vcpus[vcpu].lr_pending.drain(..pending);
+        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate }
+    }
+
+    /// Moves one occurrence of a queued interrupt into List Register `n`.
+    fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
+        let sgi_of_v2 = self.version == Version::V2 && self.intid(key) < SGIS;
+        let irq = &mut self.irqs[usize::from(key)];
+        let was_active = take(&mut irq.active);
+        let (mut latch, mut line, mut source) = (false, false, irq.active_source);
+        if !was_active && sgi_of_v2 {
+            (latch, source) = (true, irq.sources.trailing_zeros() as u8);
+            irq.sources &= irq.sources - 1;
+        } else if !was_active {
+            (latch, line, source) = (irq.latch, irq.line && irq.hw.is_some(), 0);
+            irq.clear_pending();
+        }
+        irq.place = Place::Lr(vcpu, n);
+
+        let irq = &self.irqs[usize::from(key)];
+        let again = self.is_deliverable(irq);
+        let lr = ListRegister {
+            intid: self.intid(key),
+            priority: if was_active { irq.active_priority } else { irq.priority },
+            group1: irq.group1,
+            state: if was_active { State::Active } else { State::Pending },
+            link: match irq.hw.filter(|_| irq.phys_active && !again) {
+                Some(physical) => Link::Hw(physical),
+                None => Link::Software { eoi: again, source },
+            },
+        };
+        if let Link::Hw(_) = lr.link {
+            self.irqs[usize::from(key)].phys_active = false;
+        }
+        self.vcpus[vcpu].lrs[n] = Some(Loaded { key, lr, latch, line, active: true });
+        lr
+    }
+}
