@@ -6,20 +6,20 @@ use proptest::prelude::*;
 const V2: Version = Version::V2;
 const V3: Version = Version::V3;
 
-const ISENABLER: u64 = 0x100;
-const ICENABLER: u64 = 0x180;
-const ISPENDR: u64 = 0x200;
-const ICPENDR: u64 = 0x280;
-const ISACTIVER: u64 = 0x300;
-const ICACTIVER: u64 = 0x380;
+pub const ISENABLER: u64 = 0x100;
+pub const ICENABLER: u64 = 0x180;
+pub const ISPENDR: u64 = 0x200;
+pub const ICPENDR: u64 = 0x280;
+pub const ISACTIVER: u64 = 0x300;
+pub const ICACTIVER: u64 = 0x380;
 
 /// The bit of `intid` in one of the registers with a bit for each.
-fn bit(vgic: &mut Vgic, vcpu: usize, register: u64, intid: u32) -> VcpuSet {
+pub fn bit(vgic: &mut Vgic, vcpu: usize, register: u64, intid: u32) -> VcpuSet {
     let (region, base) = frame(vgic, vcpu, intid);
     vgic.write(vcpu, region, base + register + u64::from(intid / 32 * 4), 4, 1 << (intid % 32)).unwrap()
 }
 
-fn is_set(vgic: &Vgic, vcpu: usize, register: u64, intid: u32) -> bool {
+pub fn is_set(vgic: &Vgic, vcpu: usize, register: u64, intid: u32) -> bool {
     let (region, base) = frame(vgic, vcpu, intid);
     vgic.read(vcpu, region, base + register + u64::from(intid / 32 * 4), 4).unwrap() >> (intid % 32) & 1 != 0
 }
@@ -28,19 +28,19 @@ fn frame(vgic: &Vgic, vcpu: usize, intid: u32) -> (Region, u64) {
     if vgic.version == V3 && intid < 32 { (Region::Gicr(vcpu), 0x1_0000) } else { (Region::Gicd, 0) }
 }
 
-fn set_priority(vgic: &mut Vgic, vcpu: usize, intid: u32, priority: u8) -> VcpuSet {
+pub fn set_priority(vgic: &mut Vgic, vcpu: usize, intid: u32, priority: u8) -> VcpuSet {
     let (region, base) = frame(vgic, vcpu, intid);
     vgic.write(vcpu, region, base + 0x400 + u64::from(intid), 1, priority.into()).unwrap()
 }
 
-fn set_level(vgic: &mut Vgic, vcpu: usize, intid: u32, level: bool) -> VcpuSet {
+pub fn set_level(vgic: &mut Vgic, vcpu: usize, intid: u32, level: bool) -> VcpuSet {
     let (region, base) = frame(vgic, vcpu, intid);
     let (offset, shift) = (base + 0xc00 + u64::from(intid / 16 * 4), intid % 16 * 2);
     let others = vgic.read(vcpu, region, offset, 4).unwrap() & !(0b11 << shift);
     vgic.write(vcpu, region, offset, 4, others | u64::from(!level) << (shift + 1)).unwrap()
 }
 
-fn route(vgic: &mut Vgic, intid: u32, target: usize) -> VcpuSet {
+pub fn route(vgic: &mut Vgic, intid: u32, target: usize) -> VcpuSet {
     match vgic.version {
         V2 => vgic.write(0, Region::Gicd, 0x800 + u64::from(intid), 1, 1 << target),
         V3 => vgic.write(0, Region::Gicd, 0x6000 + 8 * u64::from(intid), 8, target as u64),
@@ -49,7 +49,7 @@ fn route(vgic: &mut Vgic, intid: u32, target: usize) -> VcpuSet {
 }
 
 /// A GIC whose distributor forwards both groups, with the SPIs edge-triggered, enabled and for vCPU 0.
-fn vgic(version: Version, vcpus: usize, lrs: usize) -> Vgic {
+pub fn vgic(version: Version, vcpus: usize, lrs: usize) -> Vgic {
     let mut vgic = Vgic::new(version, vcpus, 32, lrs);
     vgic.write(0, Region::Gicd, 0, 4, 3).unwrap();
     for intid in 32..64 {
@@ -379,7 +379,7 @@ fn a_physical_interrupt_that_the_guest_drops_is_let_go() {
     bit(&mut vgic, 0, ICACTIVER, 34);
     assert_eq!([vgic.pop_deactivation(), vgic.pop_deactivation()], [Some(77), None]);
     // Configured as an edge, which the line was not.
-    let (mut vgic, _) = (linked(V2, true), 0).0;
+    let (mut vgic, _) = linked(V2, true);
     vgic.reset();
     assert_eq!([vgic.pop_deactivation(), vgic.pop_deactivation()], [Some(77), None]);
     set_level(&mut vgic, 0, 34, true);
@@ -554,7 +554,9 @@ fn reset_returns_everything() {
     physical.sort();
     assert_eq!(physical, [None, Some(77), Some(1019)]);
     assert!(!vgic.has_pending(0) && !vgic.holds_physical_of(0, 34));
-    assert_eq!(Hardware::new(4).enter(&mut vgic, 0), 0);
+    let mut cpu = Hardware::new(4);
+    cpu.enter(&mut vgic, 0);
+    assert_eq!(visible(&cpu), []);
     assert_eq!(vgic.read(0, Region::Gicd, 0x304, 4), Ok(0));
     // The links stay.
     vgic.write(0, Region::Gicd, 0, 4, 3).unwrap();
