@@ -60,17 +60,8 @@ impl Hardware {
         Some(found)
     }
 
-    /// Writes EOIR: the priority drops; with EOImode 0 the interrupt is deactivated as well.
-    pub fn end(&mut self, intid: u32, source: u8, deactivate: bool) {
-        self.running.pop().expect("the guest ends what it has acknowledged");
-        if deactivate && !self.deactivate(intid, source) {
-            self.eoi_count += 1;
-        }
-    }
-
-    /// Deactivates what a List Register holds; false if none does.
-    pub fn deactivate(&mut self, intid: u32, source: u8) -> bool {
-        let found = self.lrs.iter_mut().find(|lr| {
+    fn active_mut(&mut self, intid: u32, source: u8) -> Option<&mut Option<ListRegister>> {
+        self.lrs.iter_mut().find(|lr| {
             lr.is_some_and(|lr| {
                 let same_source = match lr.link {
                     Link::Software { source: of, .. } => of == source,
@@ -78,14 +69,27 @@ impl Hardware {
                 };
                 lr.intid == intid && same_source && lr.state.is_active()
             })
-        });
-        let Some(slot) = found else { return false };
-        let lr = slot.as_mut().unwrap();
+        })
+    }
+
+    /// Writes EOIR: the priority drops; with EOImode 0 the interrupt is deactivated as well.
+    pub fn end(&mut self, intid: u32, source: u8, deactivate: bool) {
+        let dropped = self.running.pop().expect("the guest ends what it has acknowledged");
+        if let Some(Some(lr)) = self.active_mut(intid, source) {
+            assert_eq!(lr.priority, dropped, "hardware takes it for another interrupt");
+        }
+        if deactivate && !self.deactivate(intid, source) {
+            self.eoi_count += 1;
+        }
+    }
+
+    /// Deactivates what a List Register holds; false if none does.
+    pub fn deactivate(&mut self, intid: u32, source: u8) -> bool {
+        let Some(lr) = self.active_mut(intid, source).and_then(Option::take) else { return false };
         match lr.link {
             Link::Hw(physical) => self.deactivated.push(physical),
             Link::Software { eoi, .. } => self.eoi |= eoi,
         }
-        *slot = None;
         true
     }
 
