@@ -24,7 +24,7 @@
 //! it where it now belongs. Until the kick arrives the guest may still acknowledge it, as it may on hardware.
 //!
 //! Every interrupt of a vCPU that is queued or visible is *inflight*: in `lr_pending`, in `active` or in a List Register
-//! ([`Place`]). One that is disabled, or that nobody is the target of, is pending in its [`Irq`] alone.
+//! (`Place`). One that is disabled, or that nobody is the target of, is pending in its `Irq` alone.
 //!
 //! # Rules of the planner ([`Vgic::flush`])
 //! 1. The most urgent pending interrupt always gets a List Register: otherwise a guest that defers deactivation (EOImode 1),
@@ -242,6 +242,8 @@ impl Vgic {
     /// Links a virtual PPI or SPI to the physical interrupt that it stands for, of which no other virtual one may be the
     /// stand-in; or none, which returns the physical interrupt if it is active.
     pub fn link(&mut self, vcpu: usize, intid: u32, physical: Option<u32>) -> VcpuSet {
+        let both_private = |physical| physical < 1020 && (physical < PRIVATE as u32) == (intid < PRIVATE as u32);
+        assert!(physical.is_none_or(both_private), "INTID {intid} stands for {physical:?}");
         let key = self.known_key(vcpu, intid);
         if self.holds_physical(key) {
             self.release(key);
@@ -322,7 +324,8 @@ impl Vgic {
         take(&mut self.kick)
     }
 
-    /// Whether something is pending for a vCPU that has come to [`Vgic::sync`]: it must not wait (WFI).
+    /// Whether something is pending for a vCPU that has come to [`Vgic::sync`]: it must not wait (WFI). Its priority mask and
+    /// what it is handling are not looked at: waking up for nothing is allowed.
     pub fn has_pending(&self, vcpu: usize) -> bool {
         !self.vcpus[vcpu].lr_pending.is_empty()
     }
@@ -472,8 +475,8 @@ impl Vgic {
 
     fn clear_active(&mut self, key: Key) {
         self.irqs[usize::from(key)].active = false;
-        // Written as pending, whether it was acknowledged since is not known here: then it is not yet active.
-        if let Some(loaded) = self.loaded_mut(key).filter(|loaded| loaded.lr.state.is_active()) {
+        // Written as pending it may have been acknowledged since: if `sync` finds it active, it counts as cleared after that.
+        if let Some(loaded) = self.loaded_mut(key) {
             loaded.active = false;
         }
         self.update(key);

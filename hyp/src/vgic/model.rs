@@ -60,17 +60,8 @@ impl Hardware {
         Some(found)
     }
 
-    /// Writes EOIR: the priority drops; with EOImode 0 the interrupt is deactivated as well.
-    pub fn end(&mut self, intid: u32, source: u8, deactivate: bool) {
-        self.running.pop().expect("the guest ends what it has acknowledged");
-        if deactivate && !self.deactivate(intid, source) {
-            self.eoi_count += 1;
-        }
-    }
-
-    /// Deactivates what a List Register holds; false if none does.
-    pub fn deactivate(&mut self, intid: u32, source: u8) -> bool {
-        let found = self.lrs.iter_mut().find(|lr| {
+    fn active_mut(&mut self, intid: u32, source: u8) -> Option<&mut Option<ListRegister>> {
+        self.lrs.iter_mut().find(|lr| {
             lr.is_some_and(|lr| {
                 let same_source = match lr.link {
                     Link::Software { source: of, .. } => of == source,
@@ -78,14 +69,27 @@ impl Hardware {
                 };
                 lr.intid == intid && same_source && lr.state.is_active()
             })
-        });
-        let Some(slot) = found else { return false };
-        let lr = slot.as_mut().unwrap();
+        })
+    }
+
+    /// Writes EOIR: the priority drops; with EOImode 0 the interrupt is deactivated as well.
+    pub fn end(&mut self, intid: u32, source: u8, deactivate: bool) {
+        let dropped = self.running.pop().expect("the guest ends what it has acknowledged");
+        if let Some(Some(lr)) = self.active_mut(intid, source) {
+            assert_eq!(lr.priority, dropped, "hardware takes it for another interrupt");
+        }
+        if deactivate && !self.deactivate(intid, source) {
+            self.eoi_count += 1;
+        }
+    }
+
+    /// Deactivates what a List Register holds; false if none does.
+    pub fn deactivate(&mut self, intid: u32, source: u8) -> bool {
+        let Some(lr) = self.active_mut(intid, source).and_then(Option::take) else { return false };
         match lr.link {
             Link::Hw(physical) => self.deactivated.push(physical),
             Link::Software { eoi, .. } => self.eoi |= eoi,
         }
-        *slot = None;
         true
     }
 
@@ -145,7 +149,7 @@ struct Simple {
     active: Option<(usize, u8)>,
     target: Option<usize>,
     physical: Option<Physical>,
-    /// How often it became pending and was acknowledged; whether it was acknowledged since it last became pending.
+    /// How often it became pending and, edges only, was acknowledged; whether an edge has not been acknowledged yet.
     sets: u32,
     acks: u32,
     owed: bool,
@@ -252,7 +256,7 @@ impl World {
         };
         for n in 0..world.names.len() {
             let (vcpu, intid) = world.names[n];
-            let linked = intid == TIMER || intid < SPIS.start + 2 && intid >= SPIS.start;
+            let linked = intid == TIMER || (SPIS.start..SPIS.start + 2).contains(&intid);
             if linked {
                 let physical = if intid == TIMER { TIMER } else { PHYSICAL + intid };
                 world.vgic.link(vcpu, intid, Some(physical));
@@ -333,10 +337,11 @@ impl World {
                 physical.raised = physical.level;
                 if irq.level {
                     irq.line = true;
+                    irq.sets += 1;
                 } else {
                     irq.latch = true;
+                    irq.set();
                 }
-                irq.set();
                 let (vcpu, intid) = self.names[n];
                 let kick = self.vgic.inject(vcpu, intid);
                 self.kick(kick);
@@ -370,7 +375,7 @@ impl World {
             assert!(holders.count() <= 1, "SPI {intid} is visible on two vCPUs");
         }
         for (name, irq) in self.names.iter().zip(&self.irqs) {
-            assert!(irq.acks <= irq.sets || irq.level, "{name:?} was delivered too often");
+            assert!(irq.acks <= irq.sets, "{name:?} was delivered too often");
         }
         if !self.strict {
             return;
@@ -382,7 +387,8 @@ impl World {
         for (&(vcpu, intid), irq) in self.names.iter().zip(&self.irqs) {
             let Some(physical) = &irq.physical else { continue };
             assert!(!physical.active || irq.is_pending() || irq.active.is_some(), "{intid}: active for ever");
-            assert_eq!(self.vgic.holds_physical_of(vcpu, intid), physical.active, "{intid}");
+            // Until `sync` it is not known what the hardware has deactivated.
+            assert!(!physical.active || self.vgic.holds_physical_of(vcpu, intid), "{intid}: nobody's");
         }
     }
 
@@ -403,7 +409,7 @@ impl World {
             irq.line &= irq.physical.is_none();
         }
         irq.active = Some((cpu, source));
-        irq.acks += 1;
+        irq.acks += u32::from(!irq.level);
         irq.owed = false;
         self.handlers[cpu].push((n, source));
     }
@@ -572,18 +578,13 @@ impl World {
             Op::Trap(cpu) => {
                 let cpu = cpu % cpus;
                 self.leave(cpu);
-                for (n, irq) in self
-                    .irqs
-                    .iter()
-                    .enumerate()
-                    .filter(|(n, _)| strict && (self.names[*n].1 >= 32 || self.names[*n].0 == cpu))
-                {
-                    let intid = self.names[n].1;
-                    let elsewhere = self.cpus.iter().any(|cpu| cpu.lrs.iter().flatten().any(|lr| lr.intid == intid));
-                    if intid < 32 || !elsewhere {
-                        assert_eq!(is_set(&self.vgic, cpu, ISPENDR, intid), irq.is_pending(), "{intid} is pending");
+                for (&(vcpu, intid), irq) in self.names.iter().zip(&self.irqs).filter(|_| strict) {
+                    let key = self.vgic.known_key(vcpu, intid);
+                    let elsewhere = matches!(self.vgic.irqs[usize::from(key)].place, Place::Lr(..));
+                    if !elsewhere {
+                        assert_eq!(is_set(&self.vgic, vcpu, ISPENDR, intid), irq.is_pending(), "{intid} is pending");
                         assert_eq!(
-                            is_set(&self.vgic, cpu, ISACTIVER, intid),
+                            is_set(&self.vgic, vcpu, ISACTIVER, intid),
                             irq.active.is_some(),
                             "{intid} is active"
                         );
@@ -638,8 +639,6 @@ fn run(v3: bool, vcpus: usize, lrs: usize, split: bool, strict: bool, ops: Vec<O
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
     /// At every moment a vCPU's hardware would acknowledge what a GIC without List Registers would give it.
     #[test]
     fn as_without_list_registers(
@@ -651,7 +650,7 @@ proptest! {
     /// The same where it is hardest: more interrupts than List Registers.
     #[test]
     fn as_without_list_registers_with_few(
-        v3: bool, vcpus in 1usize..=2, lrs in 1usize..=3, split: bool, ops in proptest::collection::vec(op(), 60..200),
+        v3: bool, vcpus in 1usize..=2, lrs in 1usize..=3, split: bool, ops in proptest::collection::vec(op(), 0..200),
     ) {
         run(v3, vcpus, lrs, split, true, ops);
     }

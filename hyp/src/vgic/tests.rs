@@ -196,6 +196,32 @@ fn active_interrupts_do_not_keep_out_a_pending_one() {
 }
 
 #[test]
+fn an_active_interrupt_is_not_evicted_while_there_is_another_way() {
+    let (mut vgic, mut cpu) = (vgic(V3, 1, 4), Hardware::new(4));
+    vgic.inject(0, 63);
+    cpu.enter(&mut vgic, 0);
+    cpu.acknowledge().unwrap();
+    (40..45).for_each(|intid| _ = (set_priority(&mut vgic, 0, intid, 0x40), vgic.inject(0, intid)));
+    cpu.exit(&mut vgic, 0);
+    assert_eq!(visible(&cpu), [(40, Pending), (41, Pending), (42, Pending), (63, Active)]);
+}
+
+#[test]
+fn an_active_interrupt_keeps_the_priority_it_was_acknowledged_with() {
+    let (mut vgic, mut cpu) = (vgic(V2, 1, 4), Hardware::new(4));
+    vgic.inject(0, 40);
+    cpu.enter(&mut vgic, 0);
+    cpu.acknowledge().unwrap();
+    set_priority(&mut vgic, 0, 40, 0x10);
+    vgic.inject(0, 40);
+    cpu.exit(&mut vgic, 0);
+    assert_eq!(cpu.lrs[0].unwrap().priority, 0x80);
+    cpu.end(40, 0, true);
+    cpu.exit(&mut vgic, 0);
+    assert_eq!(cpu.lrs[0].unwrap().priority, 0x10);
+}
+
+#[test]
 fn one_list_register_is_enough() {
     let (mut vgic, mut cpu) = (vgic(V3, 1, 1), Hardware::new(1));
     vgic.inject(0, 40);
@@ -258,6 +284,14 @@ fn clearing_takes_back_what_was_not_acknowledged() {
     assert!(!is_set(&vgic, 1, ISACTIVER, 40));
     cpu.exit(&mut vgic, 0);
     assert_eq!(visible(&cpu), []);
+    // Active, which is not known yet.
+    vgic.inject(0, 42);
+    cpu.exit(&mut vgic, 0);
+    cpu.running.clear();
+    cpu.acknowledge().unwrap();
+    assert_eq!(bit(&mut vgic, 1, ICACTIVER, 42), 0b01);
+    cpu.exit(&mut vgic, 0);
+    assert_eq!(visible(&cpu), []);
 }
 
 #[test]
@@ -286,6 +320,12 @@ fn migration_moves_what_is_pending_and_not_what_is_active() {
         assert_eq!(cpus[0].exit(&mut vgic, 0), 0b10);
         cpus[1].exit(&mut vgic, 1);
         assert_eq!((visible(&cpus[0]), visible(&cpus[1])), (vec![], vec![(40, Pending)]));
+        // Ended before the vCPU notices that it is no longer the target.
+        cpus[1].acknowledge().unwrap();
+        route(&mut vgic, 40, 0);
+        cpus[1].end(40, 0, true);
+        assert_eq!(cpus[1].exit(&mut vgic, 1), 0);
+        assert!(!vgic.has_pending(0));
     }
 }
 
