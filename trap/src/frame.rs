@@ -118,8 +118,13 @@ const _: () = {
 };
 
 impl CpuUserRegs {
-    /// Whether the exception was taken from a guest: EL0 and EL1 are its (Arm ARM, SPSR_EL2).
+    /// Whether the interrupted code was AArch32's (`PSTATE.M[4]`).
+    pub fn is_aarch32(&self) -> bool {
+        self.cpsr & 0b1_0000 != 0
+    }
+
+    /// Whether the exception was taken from a guest: EL0 and EL1 are its, and AArch32 (Arm ARM, SPSR_EL2).
     pub fn from_guest(&self) -> bool {
-        self.cpsr & 0b1_1111 != 0b0_1001 && self.cpsr & 0b1_1111 != 0b0_1000
+        self.is_aarch32() || self.cpsr & 0b1100 != 0b1000
     }
 }

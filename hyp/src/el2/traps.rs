@@ -21,7 +21,7 @@ use crate::{gic, report, sched, timer, vgic, read_sysreg, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use hyp::inject::{Features, Injected, Interrupted, inject};
-use hyp::mmio::{Access, Instruction, Registers};
+use hyp::mmio::{self, Access, Instruction};
 use hyp::result::End;
 use hyp::smccc::{self, Call, Conduit};
 use hyp::sysreg::{Action, SgiRegister};
@@ -117,7 +117,7 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     guest::count(&vcpu.guest.counters.traps[esr.ec().number() as usize]);
     match esr.decode() {
         Exception::Wait { instruction, .. } => {
-            regs.pc += 4;
+            step(regs);
             match instruction {
                 Wait::Wfi | Wait::Wfit => wait_for_interrupt(vcpu),
                 // The event may be another vCPU's to send.
@@ -160,7 +160,7 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
         .iter()
         .map(|vcpu| smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
         .collect();
-    let view = smccc::Guest { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::WORKAROUNDS };
+    let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::WORKAROUNDS };
     regs.regs[0] = match smccc::call(&call, &view) {
         smccc::Action::Return(value) => value as u64,
         smccc::Action::Mitigate(safe) => {
@@ -231,7 +231,7 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
     if access.read && let Some(register) = regs.regs.get_mut(usize::from(access.rt)) {
         *register = read;
     }
-    regs.pc += 4;
+    step(regs);
 }
 
 /// A write to ICC_DIR_EL1.
@@ -255,41 +255,44 @@ fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, abort: Abort, access:
     let refused = |regs: &mut CpuUserRegs| {
         inject_exception(regs, Injected::DataAbort { address: far, write: access.is_write() });
     };
-    // Translation faults at stage 2 are of memory that is not there, and have HPFAR.
-    if abort.stage1_walk || !abort.far_valid || !abort.status.is_of_mapping() {
-        return refused(regs);
-    }
-    let address = read_sysreg!("hpfar_el2") >> 4 << 12 | far & 0xfff;
-    let mut registers = Registers { x: regs.regs, sp: stack_pointer(regs) };
+    let Some(address) = mmio::address(&abort, far, read_sysreg!("hpfar_el2")) else { return refused(regs) };
+    let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
     let done = match Access::from_syndrome(access) {
-        Some(access) => emulate(vcpu, address, access, &mut registers),
-        None if access.maintenance => None,
+        Some(access) => emulate(vcpu, address, access, &mut x),
+        // Cache maintenance is for memory; and AArch32 is not decoded.
+        None if access.maintenance || regs.is_aarch32() => None,
         None => fetch(vcpu.guest, regs.pc).and_then(Instruction::decode).and_then(|instruction| {
-            if instruction.address(&registers) != far {
+            if instruction.address(&x, sp) != far {
                 return None;
             }
             for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
-                emulate(vcpu, address, access, &mut registers)?;
+                emulate(vcpu, address, access, &mut x)?;
             }
-            instruction.write_back(&mut registers);
+            instruction.write_back(&mut x, &mut sp);
             Some(())
         }),
     };
     if done.is_none() {
         return refused(regs);
     }
-    regs.regs = registers.x;
-    set_stack_pointer(regs, registers.sp);
-    regs.pc += 4;
+    regs.regs = x;
+    set_stack_pointer(regs, sp);
+    step(regs);
+}
+
+/// Goes on behind the trapped instruction.
+fn step(regs: &mut CpuUserRegs) {
+    // Of AArch32 it may be one of 16 bits.
+    regs.pc += if Esr(regs.hsr).il() { 4 } else { 2 };
 }
 
 /// Carries out one access to a device; none when there is none, or it will not have it.
-fn emulate(vcpu: &'static Vcpu, address: u64, access: Access, registers: &mut Registers) -> Option<()> {
+fn emulate(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31]) -> Option<()> {
     let bytes = usize::from(access.bytes);
     if access.write {
-        vcpu.guest.write_device(vcpu, address, bytes, access.stored(registers))
+        vcpu.guest.write_device(vcpu, address, bytes, access.stored(x))
     } else {
-        access.load(registers, vcpu.guest.read_device(vcpu, address, bytes)?);
+        access.load(x, vcpu.guest.read_device(vcpu, address, bytes)?);
         Some(())
     }
 }
