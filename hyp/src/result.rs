@@ -30,12 +30,15 @@ const HEADER: usize = 24;
 
 impl Page {
     /// A page that was not written.
-    pub const EMPTY: Page = Page {
-        magic: AtomicU64::new(0),
-        code: AtomicU64::new(0),
-        length: AtomicU64::new(0),
-        json: [const { AtomicU8::new(0) }; JSON_MAX],
-    };
+    #[expect(clippy::new_without_default, reason = "there is one, a static")]
+    pub const fn new() -> Page {
+        Page {
+            magic: AtomicU64::new(0),
+            code: AtomicU64::new(0),
+            length: AtomicU64::new(0),
+            json: [const { AtomicU8::new(0) }; JSON_MAX],
+        }
+    }
 
     /// Its size in bytes.
     pub const SIZE: usize = size_of::<Page>();
@@ -109,14 +112,15 @@ mod tests {
     use super::*;
 
     fn bytes(page: &Page) -> std::vec::Vec<u8> {
-        let words = [&page.magic, &page.code, &page.length].into_iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
+        let words =
+            [&page.magic, &page.code, &page.length].into_iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
         words.chain(page.json.iter().map(|byte| byte.load(Relaxed))).collect()
     }
 
     #[test]
     fn what_is_written_is_read() {
         assert_eq!(core::mem::offset_of!(Page, json), HEADER);
-        let page = Page::EMPTY;
+        let page = Page::new();
         assert_eq!(Page::parse(&bytes(&page)), None);
         page.write(121, b"{}");
         assert_eq!(Page::parse(&bytes(&page)), Some((121, &b"{}"[..])));
@@ -131,7 +135,8 @@ mod tests {
     #[test]
     fn a_full_summary_has_room() {
         let name = |length| core::iter::repeat_n('x', length).collect::<std::string::String>();
-        let mut guest = GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
+        let mut guest =
+            GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
         while guest.traps.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
         let mut summary = Summary { kind: "hyp_summary".parse().unwrap(), ..Default::default() };
         while summary.guests.push(guest.clone()).is_ok() {}

@@ -108,8 +108,9 @@ impl Guest {
         let config::Guest { name, memory_mib, .. } = *config;
         let vcpus = usize::from(config.vcpus);
         let size = (u64::from(memory_mib) << 20).next_multiple_of(BLOCK);
-        let host = memory::take(size)
-            .unwrap_or_else(|| report::refuse(format_args!("guest {name}: the machine has no {memory_mib} MiB to spare")));
+        let host = memory::take(size).unwrap_or_else(|| {
+            report::refuse(format_args!("guest {name}: the machine has no {memory_mib} MiB to spare"))
+        });
         // SAFETY: RAM that is the guest's alone.
         unsafe { with_exposed_provenance_mut::<u8>(host.base as usize).write_bytes(0, host.size as usize) };
         let stage2 = Stage2::new(vmid);

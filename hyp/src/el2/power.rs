@@ -12,7 +12,7 @@ pub const PANIC_EXIT_CODE: u8 = 121;
 
 /// The page that the tool reads, found by this name; no guest maps it.
 #[unsafe(export_name = "result_page")]
-static RESULT: Page = Page::EMPTY;
+static RESULT: Page = Page::new();
 
 const PSCI_HVC: u8 = 1;
 const PSCI_SMC: u8 = 2;

@@ -84,7 +84,10 @@ fn stop(cause: fmt::Arguments<'_>, regs: &CpuUserRegs, slot: Option<u8>, far: u6
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.
     unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
     if FATAL.fetch_add(1, Relaxed) > 0 {
-        power::off(power::PANIC_EXIT_CODE, b"{\"schema\":1,\"kind\":\"hyp_panic\",\"cause\":\"a panic while reporting another\"}");
+        power::off(
+            power::PANIC_EXIT_CODE,
+            b"{\"schema\":1,\"kind\":\"hyp_panic\",\"cause\":\"a panic while reporting another\"}",
+        );
     }
     // SAFETY: whoever holds it was interrupted by what is reported and will not run again.
     unsafe { console::force_unlock() };
@@ -131,7 +134,7 @@ fn backtrace(regs: &CpuUserRegs) {
     let image = crate::memory::image();
     let mut fp = regs.regs[29];
     for _ in 0..24 {
-        if fp % 16 != 0 || fp == 0 || fp < image.base {
+        if !fp.is_multiple_of(16) || fp == 0 || fp < image.base {
             break;
         }
         // SAFETY: an aligned address that a frame pointer held; all RAM behind the image's beginning is mapped.

@@ -16,8 +16,8 @@
 //! 8. `return_from_trap`: DAIF fully masked, restore, `eret`.
 
 use crate::guest::{self, Guest};
-use crate::vcpu::{StackTop, State, SWITCH_FRAME, Vcpu};
-use crate::{gic, report, sched, timer, vgic, read_sysreg, write_sysreg};
+use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
+use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use hyp::inject::{Features, Injected, Interrupted, inject};
@@ -228,7 +228,9 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         }
         Action::Undefined => return undefined(regs),
     };
-    if access.read && let Some(register) = regs.regs.get_mut(usize::from(access.rt)) {
+    if access.read
+        && let Some(register) = regs.regs.get_mut(usize::from(access.rt))
+    {
         *register = read;
     }
     step(regs);

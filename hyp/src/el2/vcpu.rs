@@ -203,13 +203,13 @@ impl Vcpu {
     /// The registers that the guest left; valid while the vCPU is current.
     pub fn frame(&self) -> *mut CpuUserRegs {
         // SAFETY: only the address is taken.
-        unsafe { &raw mut (**self.stack.get()).frame }
+        unsafe { &raw mut (*self.stack.get()).frame }
     }
 
     /// What of the top of its stack the guest can ask for: whether it wants speculative store bypass to be safe.
     pub fn set_ssbd(&self, safe: bool) {
         // SAFETY: a byte that otherwise only the assembly of the vCPU's own trap writes.
-        unsafe { (&raw mut (**self.stack.get()).top.ssbd).write_volatile(safe.into()) };
+        unsafe { (&raw mut (*self.stack.get()).top.ssbd).write_volatile(safe.into()) };
     }
 
     /// When its own timers are due: the count to wake it at; none when they are off. Of a vCPU that is saved or current.

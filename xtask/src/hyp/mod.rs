@@ -6,8 +6,8 @@ use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
 use crate::symbols::Names;
 use crate::trace::memory::Memory;
-use anyhow::{Context, Result, bail, ensure};
 use ::hyp::{config, image, result};
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -164,7 +164,8 @@ pub fn watch(
     let mem = config.mem.unwrap_or_else(|| config.guests.iter().map(|guest| guest.mem).sum::<u32>() + OVERHEAD);
     let memory = Memory::new(mem)?;
     let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
-    std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?).context("the archive cannot be written")?;
+    std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
+        .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
     let names = Names::new(images, None);
     let (code, timed_out) = machine::watch_command(command, &Input::Nothing, config.timeout, names, on)?;
@@ -249,7 +250,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// What the guests did, for people.
 pub fn words_of(summary: &result::Summary) -> String {
     use std::fmt::Write;
-    let mut text = format!("{} world switches, {} interrupts of the hypervisor's own\n", summary.world_switches, summary.host_irqs);
+    let mut text = format!(
+        "{} world switches, {} interrupts of the hypervisor's own\n",
+        summary.world_switches, summary.host_irqs
+    );
     for guest in &summary.guests {
         let traps: u64 = guest.traps.iter().map(|(_, count)| count).sum();
         let end = match guest.end {

@@ -71,7 +71,10 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
         node("chosen", &chosen)?,
         node("memory@40000000", &[("device_type", text("memory")), ("reg", cells(&[RAM, guest.ram]))])?,
         cpus,
-        node("psci", &[("compatible", [text("arm,psci-1.0"), text("arm,psci-0.2")].concat()), ("method", text("hvc"))])?,
+        node(
+            "psci",
+            &[("compatible", [text("arm,psci-1.0"), text("arm,psci-0.2")].concat()), ("method", text("hvc"))],
+        )?,
         node(
             "intc@8000000",
             &[
@@ -82,7 +85,10 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
                 ("phandle", words(&[GIC])),
             ],
         )?,
-        node("timer", &[("compatible", text("arm,armv8-timer")), ("interrupts", words(&timer)), ("always-on", Vec::new())])?,
+        node(
+            "timer",
+            &[("compatible", text("arm,armv8-timer")), ("interrupts", words(&timer)), ("always-on", Vec::new())],
+        )?,
         node(
             "apb-pclk",
             &[
@@ -138,7 +144,8 @@ mod tests {
     #[test]
     fn the_kernel_reads_what_the_hypervisor_gives() {
         for gic in [2, 3] {
-            let guest = Guest { ram: 64 << 20, vcpus: 3, gic, bootargs: "a \"b c\"", initrd: Some(0x4200_0000..0x4200_1234) };
+            let guest =
+                Guest { ram: 64 << 20, vcpus: 3, gic, bootargs: "a \"b c\"", initrd: Some(0x4200_0000..0x4200_1234) };
             let blob = tree(&guest).unwrap();
             let machine = Machine::parse(&blob).unwrap();
             let region = |base, size| Region { base, size };
