@@ -182,21 +182,26 @@ pub unsafe fn force_unlock() {
 /// The buffer records are written in; its lock also keeps two records apart.
 static RECORD_BUFFER: IrqLock<[u8; RECORD_MAX]> = IrqLock::new([0; RECORD_MAX]);
 
-/// Writes one record as a JSON line, if records were asked for.
-pub fn record(record: &impl Serialize) {
+/// Writes one record as a JSON line, if records were asked for; returns whether it did.
+pub fn record(record: &impl Serialize) -> bool {
     if !RECORDS.load(Relaxed) {
-        return;
+        return false;
     }
     // Locked only if this comes out of the writing of another.
-    let Some(mut buffer) = RECORD_BUFFER.try_lock() else { return kprintln!("a record was lost") };
+    let Some(mut buffer) = RECORD_BUFFER.try_lock() else {
+        kprintln!("a record was lost");
+        return false;
+    };
     let Ok(length) = serde_json_core::to_slice(record, &mut *buffer) else {
-        return kprintln!("a record is too long to write");
+        kprintln!("a record is too long to write");
+        return false;
     };
     with_console(|console| {
         console.put(RECORD_SEPARATOR);
         buffer[..length].iter().for_each(|&byte| console.put(byte));
         console.put(b'\n');
     });
+    true
 }
 
 /// Writes kernel text to the console.

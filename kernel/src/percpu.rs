@@ -23,6 +23,8 @@ pub struct PerCpu {
     pub counters: Counters,
     /// While it is traced: whether IRQs were masked at the last event.
     pub irqs_traced_off: AtomicBool,
+    /// While it is traced: whether an event is being written down.
+    pub tracing: AtomicBool,
     /// While it is traced: how many reports were written.
     pub reports_traced: AtomicU32,
 }
@@ -79,6 +81,7 @@ impl PerCpu {
             index,
             counters: Counters::new(),
             irqs_traced_off: AtomicBool::new(true),
+            tracing: AtomicBool::new(false),
             reports_traced: AtomicU32::new(0),
         }
     }

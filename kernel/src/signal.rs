@@ -117,12 +117,14 @@ pub fn fault(regs: &PtRegs, taken: Taken, mapping: Mapping) {
 /// The running program's memory could not be served: there is none left.
 pub fn out_of_memory(regs: &PtRegs, taken: Taken) {
     let info = SigInfo { signal: SIGKILL, code: SI_KERNEL as i32, addr: Hex(untagged(taken.far)) };
+    traced_signal(current().id, info.signal, info.code);
     die(regs, info, Some(taken), format_args!("out of memory: {}", taken.esr.sentence(Some(taken.far))));
 }
 
 /// The kernel could not get at the running program's memory: there is none left. It dies before it returns to EL0.
 pub fn out_of_memory_in_copy() {
     let task = sched::current_arc();
+    traced_signal(task.id, SIGKILL, SI_KERNEL as i32);
     task.out_of_memory.store(true, Relaxed);
     task.pending.fetch_or(bit(SIGKILL), Relaxed);
     task.flags.fetch_or(flags::SIGNAL_PENDING, Relaxed);

@@ -107,36 +107,36 @@ pub(crate) use point_macro;
 #[collapse_debuginfo(yes)]
 macro_rules! trace_point {
     ($kind:ident $(, $a:expr $(, $b:expr)?)?) => {
-        $crate::site::trace_point!(@ $kind, "nop", "nop", "", [$($a $(, $b)?)?], [readonly])
+        $crate::site::trace_point!(@ $kind, "nop", "nop", "", [$($a $(, $b)?)?])
     };
     ($kind:ident, first $instruction:literal $(, $a:expr $(, $b:expr)?)?) => {
-        $crate::site::trace_point!(@ $kind, $instruction, $instruction, "", [$($a $(, $b)?)?], [])
+        $crate::site::trace_point!(@ $kind, $instruction, $instruction, "", [$($a $(, $b)?)?])
     };
     ($kind:ident, last $instruction:literal $(, $a:expr $(, $b:expr)?)?) => {
-        $crate::site::trace_point!(@ $kind, $instruction, "", $instruction, [$($a $(, $b)?)?], [])
+        $crate::site::trace_point!(@ $kind, $instruction, "", $instruction, [$($a $(, $b)?)?])
     };
-    (@ $kind:ident, $at:expr, $first:expr, $last:expr, [], [$($option:ident)?]) => {
+    (@ $kind:ident, $at:expr, $first:expr, $last:expr, []) => {
         core::arch::asm!(
             $crate::site::point_text!($at, $first, $last, "{kind}", "xzr", "xzr"),
             kind = const $crate::site::kind::$kind,
-            options(preserves_flags $(, $option)?)
+            options(preserves_flags)
         )
     };
-    (@ $kind:ident, $at:expr, $first:expr, $last:expr, [$a:expr], [$($option:ident)?]) => {
+    (@ $kind:ident, $at:expr, $first:expr, $last:expr, [$a:expr]) => {
         core::arch::asm!(
             $crate::site::point_text!($at, $first, $last, "{kind}", "{a:x}", "xzr"),
             kind = const $crate::site::kind::$kind,
             a = in(reg) $a,
-            options(preserves_flags $(, $option)?)
+            options(preserves_flags)
         )
     };
-    (@ $kind:ident, $at:expr, $first:expr, $last:expr, [$a:expr, $b:expr], [$($option:ident)?]) => {
+    (@ $kind:ident, $at:expr, $first:expr, $last:expr, [$a:expr, $b:expr]) => {
         core::arch::asm!(
             $crate::site::point_text!($at, $first, $last, "{kind}", "{a:x}", "{b:x}"),
             kind = const $crate::site::kind::$kind,
             a = in(reg) $a,
             b = in(reg) $b,
-            options(preserves_flags $(, $option)?)
+            options(preserves_flags)
         )
     };
 }

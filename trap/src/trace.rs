@@ -8,7 +8,7 @@
 
 use crate::slot::Slot;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// The first word of a [`Directory`] once the rings stand.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ventrace");
@@ -36,12 +36,37 @@ pub struct Directory {
     pub frequency: AtomicU64,
     /// Instructions that each of [`Record::calls`] costs beside what [`Record::spent`] counts.
     pub uncounted: AtomicU64,
-    /// Instructions from the first one of a vector slot to [`Event::Enter`], for exceptions from EL0 and from EL1.
-    pub entry: [AtomicU64; 2],
-    /// Instructions from [`Event::Exit`] to `eret`, which is the last, to EL0 and to EL1.
-    pub exit: [AtomicU64; 2],
+    /// Instructions from the first one of a vector slot to [`Event::Enter`], for each [`Way`].
+    pub entry: [AtomicU64; Way::COUNT],
+    /// Instructions from [`Event::Exit`] to `eret`, which is the last, for each [`Way`].
+    pub exit: [AtomicU64; Way::COUNT],
     /// The rings, by CPU.
     pub rings: [Ring; MAX_CPUS],
+}
+
+/// The ways in and out that differ in their length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// From and to EL0.
+    El0,
+    /// From and to EL1, with no window to user memory open.
+    El1,
+    /// The same with one, which the way in closes and the way out opens again.
+    El1Window,
+}
+
+impl Way {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// That of an exception from EL0 or not, inside of a window or not.
+    pub fn new(from_el1: bool, window: bool) -> Way {
+        match (from_el1, window) {
+            (false, _) => Way::El0,
+            (true, false) => Way::El1,
+            (true, true) => Way::El1Window,
+        }
+    }
 }
 
 /// One CPU's ring. Positions count words ever written, so a word lies at its position modulo the size.
@@ -57,6 +82,8 @@ pub struct Ring {
     pub tail: AtomicU64,
     /// Records that newer ones have overwritten.
     pub lost: AtomicU64,
+    /// Events that were not written down: there was no stack for it, or they came out of the writing of another.
+    pub skipped: AtomicU64,
     /// Counter ticks that tracing has taken on this CPU.
     pub spent: AtomicU64,
     /// Trace points passed.
@@ -68,13 +95,14 @@ impl Directory {
     pub const WORDS: usize = size_of::<Directory>() / 8;
 
     /// No rings.
+    #[expect(clippy::declare_interior_mutable_const, reason = "what a static begins with, each with a copy of its own")]
     pub const EMPTY: Directory = Directory {
         magic: AtomicU64::new(0),
         schema: AtomicU64::new(0),
         frequency: AtomicU64::new(0),
         uncounted: AtomicU64::new(0),
-        entry: [const { AtomicU64::new(0) }; 2],
-        exit: [const { AtomicU64::new(0) }; 2],
+        entry: [const { AtomicU64::new(0) }; Way::COUNT],
+        exit: [const { AtomicU64::new(0) }; Way::COUNT],
         rings: [const { Ring::EMPTY }; MAX_CPUS],
     };
 
@@ -95,6 +123,7 @@ impl Directory {
                 head: next(),
                 tail: next(),
                 lost: next(),
+                skipped: next(),
                 spent: next(),
                 calls: next(),
             }),
@@ -105,12 +134,14 @@ impl Directory {
 
 impl Ring {
     /// Without storage: what is pushed goes nowhere.
+    #[expect(clippy::declare_interior_mutable_const, reason = "what a static begins with, each with a copy of its own")]
     pub const EMPTY: Ring = Ring {
         address: AtomicU64::new(0),
         size: AtomicU64::new(0),
         head: AtomicU64::new(0),
         tail: AtomicU64::new(0),
         lost: AtomicU64::new(0),
+        skipped: AtomicU64::new(0),
         spent: AtomicU64::new(0),
         calls: AtomicU64::new(0),
     };
@@ -125,15 +156,17 @@ impl Ring {
         let end = head + record.len() as u64;
         let mut tail = self.tail.load(Relaxed);
         while end - tail > size {
-            tail += length(storage[(tail % size) as usize].load(Relaxed)) as u64;
+            tail += length(storage[(tail % size) as usize].load(Relaxed)).max(1) as u64;
             self.lost.store(self.lost.load(Relaxed) + 1, Relaxed);
         }
         self.tail.store(tail, Relaxed);
+        // What lies between the two is whole at any moment, for whoever ends this machine and looks.
+        fence(Release);
         let first = (head % size) as usize;
         for (word, from) in storage[first..].iter().chain(storage).zip(record) {
             word.store(*from, Relaxed);
         }
-        self.head.store(end, Relaxed);
+        self.head.store(end, Release);
     }
 
     /// The records in `storage`, the oldest first. An error when they make no sense.
@@ -148,7 +181,7 @@ impl Ring {
             let length = length(word(at));
             let mut record = [0; RECORD_WORDS];
             position += length as u64;
-            if length > RECORD_WORDS || length < HEADER || position > head {
+            if !(HEADER..=RECORD_WORDS).contains(&length) || position > head {
                 position = head;
                 return Some(Err(Malformed { position: at }));
             }
@@ -627,9 +660,9 @@ mod tests {
             (word.load(Relaxed), at as u64 / 8)
         };
         let Directory { frequency, uncounted, entry, exit, rings, .. } = &directory;
-        let rings = rings
-            .iter()
-            .flat_map(|ring| [&ring.address, &ring.size, &ring.head, &ring.tail, &ring.lost, &ring.spent, &ring.calls]);
+        let rings = rings.iter().flat_map(|Ring { address, size, head, tail, lost, skipped, spent, calls }| {
+            [address, size, head, tail, lost, skipped, spent, calls]
+        });
         let fields: Vec<_> = [frequency, uncounted].into_iter().chain(entry).chain(exit).chain(rings).collect();
         assert_eq!(fields.len() + 2, Directory::WORDS);
         for field in fields {

@@ -74,9 +74,10 @@ Examples:
     #[command(
         override_usage = "cargo xtask trace [OPTIONS] [PROGRAM [ARG]...]",
         after_help = "\
-The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with instruction-exact time
-(--icount=4), so that every run shows the same. NAME.html needs nothing but a browser; NAME.json is for Perfetto.
-However the machine ends, what happened last is in them. Times and costs are instructions, as if nobody had traced.
+The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with
+instruction-exact time (--icount=4), so that every run shows the same. NAME.html needs nothing but
+a browser; NAME.json is for Perfetto. Times and costs are instructions, as if nobody had traced.
+However the machine ends, what happened last is in them.
 
 Examples:
   cargo xtask trace preempt              preempt.html and preempt.json, here
@@ -607,7 +608,7 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     }
     let (events, lost) = (recording.timeline.events.len(), recording.timeline.lost);
     if let Some(files) = files {
-        let words = std::env::args().skip(1).map(|word| shell_quoted(&word));
+        let words = std::env::args_os().skip(1).map(|word| shell_quoted(&word.to_string_lossy()));
         let about = About {
             title,
             command: ["cargo".into(), "xtask".into()].into_iter().chain(words).collect::<Vec<_>>().join(" "),
@@ -622,10 +623,16 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     if lost > 0 {
         eprintln!("xtask: {lost} older events are lost; keep more with --ring MIB, which was {ring}");
     }
+    let skipped = recording.timeline.skipped;
+    if skipped > 0 {
+        eprintln!(
+            "xtask: {skipped} events are not in it: hardly any of their stack was left, or tracing itself had failed"
+        );
+    }
     if args.text {
         write_all(&mut io::stdout(), recording.text().as_bytes())?;
     }
-    Ok(recording.code)
+    recording.error.map_or(Ok(recording.code), Err)
 }
 
 /// What runs, in a word that can be a file's name.
@@ -706,6 +713,23 @@ mod tests {
         let config = parse(&["--interactive"]).unwrap();
         assert_eq!((config.timeout, config.program), (None, Program::Named("sh".into())));
         assert_eq!(parse(&["--interactive", "--timeout", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_trace_has_a_name() {
+        let parse = |line: &[&str]| {
+            let cli = Cli::try_parse_from(["xtask", "trace"].iter().chain(line)).map_err(|error| error.kind())?;
+            let Verb::Trace(args) = cli.verb else { unreachable!("the verb is given") };
+            Ok::<_, ErrorKind>(args)
+        };
+        let args = parse(&["-o", "t", "--ring", "4", "--text", "crash", "-o"]).unwrap();
+        assert_eq!((args.output, args.ring, args.text), (Some("t".into()), Some(4), true));
+        assert_eq!(args.machine.words, ["crash", "-o"]);
+        assert_eq!(parse(&["--ring", "0"]).err(), Some(ErrorKind::ValueValidation));
+        let title = |line: &[&str]| title(&parse(line).unwrap().machine.config());
+        assert_eq!((&*title(&[]), &*title(&["crash", "null"])), ("trace", "crash"));
+        assert_eq!((&*title(&["--ktest", "slot"]), &*title(&["--exec", "d/a.out"])), ("slot", "a.out"));
+        assert_eq!([32, 64, 256, 4096].map(trace::ring_for), [8, 16, 32, 32]);
     }
 
     #[test]

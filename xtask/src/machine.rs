@@ -402,6 +402,12 @@ mod tests {
         assert_eq!((value(&other, "-kernel"), value(&other, "-append")), (None, None));
         assert_eq!(value(&other, "-device"), Some("loader,file=/images/my Image,addr=0x40200000,force-raw=on"));
         assert_eq!(other.last().unwrap(), "-S");
+        let tracing = Some(Tracing { memory: "/a,b".into(), ring: 8 });
+        let traced = line(&Config { tracing, mem: 64, ..hello() });
+        assert_eq!(value(&traced, "-M"), Some("virt,gic-version=3,memory-backend=ram"));
+        let backend = "memory-backend-file,id=ram,size=64M,mem-path=/a,,b,share=on";
+        assert_eq!(value(&traced, "-object"), Some(backend));
+        assert_eq!(value(&traced, "-append"), Some("semihosting records trace=8 init=/bin/hello"));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use crate::toolchain::{self, Compiler, TARGET};
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 use std::ffi::OsStr;
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fmt, fs};
 
 /// Something that must be on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Need {
     Gdb,
     /// A C compiler and static library for AArch64 Linux, whose programs the tests run too.
     C,
+    /// A browser, in which the tests open the page of a trace.
+    Browser,
 }
 
 /// Whether the machine has it; the text says which.
@@ -48,21 +50,39 @@ const QEMU: Version = Version(7, 2, 0);
 /// The C compiler for AArch64 Linux.
 pub const C_COMPILER: &str = "aarch64-linux-gnu-gcc";
 
+/// Names Chromium goes by, and Chrome, which does as well.
+const BROWSERS: [&str; 6] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
 /// Names a gdb for AArch64 goes by.
 const GDBS: [&str; 4] = ["gdb-multiarch", "aarch64-elf-gdb", "aarch64-linux-gnu-gdb", "gdb"];
 
 impl Need {
-    const ALL: [Need; 6] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb, Need::C];
+    const ALL: [Need; 7] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb, Need::C, Need::Browser];
 
-    /// All that this machine can have: C where it is there or a package brings it; elsewhere the tests go without.
+    /// All that this machine can have: what only tests need where it is there or a package brings it; elsewhere they go
+    /// without.
     pub fn all() -> Vec<Need> {
-        let possible = |need: &Need| *need != Need::C || has_c() || need.plan().is_some();
+        let possible = |need: &Need| match need {
+            Need::C => has_c() || need.plan().is_some(),
+            Need::Browser => browser().is_some() || need.plan().is_some(),
+            _ => true,
+        };
         Self::ALL.into_iter().filter(possible).collect()
     }
 
     /// What the tests need, of those.
     pub fn tests() -> Vec<Need> {
-        Self::all().into_iter().filter(|need| matches!(need, Need::Target | Need::Qemu | Need::C)).collect()
+        Self::all()
+            .into_iter()
+            .filter(|need| matches!(need, Need::Target | Need::Qemu | Need::C | Need::Browser))
+            .collect()
     }
 
     /// Its name for people.
@@ -74,6 +94,7 @@ impl Need {
             Need::Qemu => "QEMU",
             Need::Gdb => "gdb for AArch64",
             Need::C => "C for AArch64 Linux",
+            Need::Browser => "Chromium",
         }
     }
 
@@ -85,6 +106,7 @@ impl Need {
             Need::Clippy => "any".into(),
             Need::Gdb => "with Python".into(),
             Need::C => "with a static libc".into(),
+            Need::Browser => "or Chrome".into(),
         }
     }
 
@@ -94,6 +116,7 @@ impl Need {
             Need::Clippy => Some("cargo xtask check"),
             Need::Gdb => Some("cargo xtask gdb"),
             Need::C => Some("one case of cargo xtask test"),
+            Need::Browser => Some("cargo xtask test trace.page"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }
@@ -117,6 +140,10 @@ impl Need {
             },
             Need::C if has_c() => State::Found(version_of(&mut Command::new(C_COMPILER))?.to_string()),
             Need::C => State::Missing,
+            Need::Browser => match browser() {
+                Some(browser) => State::Found(version_of(&mut Command::new(browser))?.to_string()),
+                None => State::Missing,
+            },
         })
     }
 
@@ -137,6 +164,11 @@ impl Need {
             (Need::C, Pacman) => &["aarch64-linux-gnu-gcc"],
             // Their compilers for this target come without a C library.
             (Need::C, Dnf | Brew) => &[],
+            // Ubuntu's package of it is a snap, which sees neither every file nor every machine.
+            (Need::Browser, Apt) if is_ubuntu() => &[],
+            (Need::Browser, Apt | Dnf | Pacman) => &["chromium"],
+            // An application, which is found where those are; Chromium's own does not start on its own there.
+            (Need::Browser, Brew) => &["google-chrome"],
             (Need::Rust | Need::Target | Need::Clippy, _) => &[],
         }
     }
@@ -155,6 +187,7 @@ impl Need {
             Need::Rust => "rustup update; without rustup, see https://rustup.rs".into(),
             Need::Target => format!("rustup target add {TARGET}"),
             Need::Qemu => format!("{packages}; or name a newer one in the variable QEMU"),
+            Need::Browser => format!("{packages}; or name one in the variable CHROMIUM"),
             Need::Clippy | Need::Gdb | Need::C => packages,
         }
     }
@@ -218,6 +251,24 @@ pub fn has_c() -> bool {
     // Told a library that it does not find, gcc gives the bare name back.
     let library = Command::new(C_COMPILER).arg("-print-file-name=libc.a").stderr(Stdio::null()).output();
     library.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_absolute())
+}
+
+/// The browser to use, if there is one; one that a person names in the variable CHROMIUM, or none.
+fn browser() -> Option<PathBuf> {
+    match env::var_os("CHROMIUM") {
+        Some(named) => which::which(named).ok(),
+        None => BROWSERS.iter().find_map(|name| which::which(name).ok()),
+    }
+}
+
+/// The Chromium, or Chrome, for tests of pages; the error says how to get one.
+pub fn chromium() -> Result<PathBuf> {
+    browser().with_context(|| format!("there is no {}; {}", Need::Browser.name(), Need::Browser.cure()))
+}
+
+/// Whether this is Ubuntu.
+fn is_ubuntu() -> bool {
+    fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=ubuntu"))
 }
 
 /// The gdb to use, if there is one.

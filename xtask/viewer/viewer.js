@@ -1,6 +1,7 @@
-// The page of a trace. The data that the tool put into the page is unpacked and laid out in tracks: columns sorted by time,
-// in which all that is drawn is found by binary search. One function paints what is in view, once a frame at most, and what
-// is narrower than a pixel is drawn as one column, so that the work depends on the size of the window and not of the trace.
+// The page of a trace. The data that the tool put into the page is unpacked and laid out in tracks: columns sorted by
+// time, in which all that is drawn is found by binary search. One function paints what is in view, once a frame at
+// most, and what is narrower than a pixel is drawn as one column, so that the work depends on the size of the window
+// and not of the trace.
 //
 // Order: the data, what is made of it, words, the view, painting, what is under the pointer, the panel, the search, the
 // costs, input. Names come from programs: they only ever become text nodes or canvas text.
@@ -10,16 +11,29 @@ const COLUMNS = ["task", "el", "depth", "type", "start", "end", "open", "kind", 
 
 // Sizes in CSS pixels.
 const LABELS = 152, EDGE = 12, RULER = 25, CPU = 20, MASKED = 5, STRIP = 13, ROW = 20, GAP = 9, OVERVIEW = 44;
-const FONT = "11px ", SHORTEST = 16, ARROWS = 40;
+const FONT = "11px ", SHORTEST = 16, ARROWS = 40, APART = 9, FAMILY = 40, LINES = 8;
 
-const SIGNALS = { 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
-const CLASSES = { syscall: "system call", irq: "interrupt", fault: "fault", serror: "SError", brk: "breakpoint", other: "other exception" };
+const SIGNALS = {
+  4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE",
+  15: "SIGTERM",
+};
+const CLASSES = {
+  syscall: "system call", irq: "interrupt", fault: "fault", serror: "SError", brk: "breakpoint",
+  other: "other exception",
+};
+/** What the style sheet has a colour for that the canvas uses. */
+const COLOURS = [
+  "bg", "bg-lane", "line", "line-strong", "text", "text-dim", "accent", "danger", "good", "on-box", "user", "syscall",
+  "irq", "handler", "fault", "serror", "brk", "other", "kernel", "off", "off-line", "masked",
+];
 
 const $ = (id) => document.getElementById(id);
 const view = { start: 0, end: 1 };
 const stats = { frames: 0, boxes: 0, labels: 0, marks: 0, arrows: 0 };
-const state = { selection: null, hover: null, range: null, query: "", matches: [], hits: null, sort: { column: 6, falling: true } };
-let data, groups, cpus, model, colours, plot = { width: 1, height: 1 };
+const state = {
+  selection: null, hover: null, range: null, matches: [], hits: null, only: false, sort: { column: 6, falling: true },
+};
+let data, groups, shown, groupOf, cpus, model, wakes, colours, plot = { width: 1, height: 1 };
 
 // The data.
 
@@ -33,7 +47,10 @@ class Problem extends Error {
 
 async function unpack(text) {
   if (typeof DecompressionStream === "undefined") {
-    throw new Problem("This browser is too old", "It cannot unpack the trace (DecompressionStream). Chrome and Edge can from version 80, Safari from 16.4, Firefox from 113.");
+    throw new Problem(
+      "This browser is too old",
+      "It has no DecompressionStream to unpack the trace with. Firefox has one from version 113, Safari from 16.4.",
+    );
   }
   const again = "The file is damaged, or was cut short on its way. Make it again with cargo xtask trace.";
   let found;
@@ -46,11 +63,17 @@ async function unpack(text) {
   } catch {
     throw new Problem("There is no trace in this page", again);
   }
-  if (found.schema !== 1) throw new Problem("This trace is of another version", `It says schema ${found.schema}; this page reads schema 1.`);
+  if (found.schema !== 1) {
+    throw new Problem("This trace is of another version", `It says schema ${found.schema}; this page reads schema 1.`);
+  }
   const lengths = new Set(COLUMNS.map((column) => found.spans?.[column]?.length));
   if (lengths.size !== 1 || lengths.has(undefined)) throw new Problem("The trace does not hang together", again);
   if (found.spans.start.length === 0) {
-    throw new Problem("Nothing was traced", "The machine ended before it took an exception. cargo xtask qemu with the same options shows what it said.", true);
+    throw new Problem(
+      "Nothing was traced",
+      "The machine ended before it took an exception. cargo xtask qemu with the same options shows what it said.",
+      true,
+    );
   }
   return found;
 }
@@ -99,38 +122,48 @@ function tracksOf(ids, { start, end }) {
 /** Per task its lanes, from top to bottom: EL0, then EL1 by depth. */
 function layOut() {
   const { spans, marks, tasks } = data;
-  const lanes = tasks.map(() => new Map());
+  const lanes = tasks.map(() => new Map()), marksOf = tasks.map(() => []);
+  marks.forEach((mark, index) => marksOf[mark.task].push(index));
   for (let i = 0; i < model.length; i++) {
     const key = spans.el[i] ? 1 + spans.depth[i] : 0, lane = lanes[spans.task[i]];
     if (!lane.has(key)) lane.set(key, []);
     lane.get(key).push(i);
   }
-  let y = GAP;
   return tasks.map((task, index) => {
-    const group = { task: index, y, rows: [], marks: marks.flatMap((mark, at) => (mark.task === index ? [at] : [])) };
-    y += STRIP;
+    const group = { task: index, y: 0, end: 0, rows: [], marks: marksOf[index] };
     for (const [key, ids] of [...lanes[index]].sort(([a], [b]) => a - b)) {
-      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y, tracks: tracksOf(ids, spans) });
-      y += ROW;
+      group.rows.push({ group, el: key ? 1 : 0, depth: Math.max(key - 1, 0), y: 0, tracks: tracksOf(ids, spans) });
     }
-    y = Math.max(y, group.y + STRIP + ROW) + GAP;
-    group.end = y - GAP;
     return group;
   }).filter((group) => group.rows.length || group.marks.length);
+}
+
+/** Puts the tasks below one another: all, or those that have something in view. */
+function arrange() {
+  const inView = (track) => track.start[track.after(view.start)] < view.end;
+  shown = state.only ? groups.filter(({ rows }) => rows.some(({ tracks }) => tracks.some(inView))) : groups;
+  let y = GAP;
+  for (const group of shown) {
+    group.y = y;
+    group.rows.forEach((row, place) => { row.y = y + STRIP + place * ROW; });
+    group.end = y + STRIP + Math.max(group.rows.length, 1) * ROW;
+    y = group.end + GAP;
+  }
+  $("spacer").style.height = `${pinned() + y}px`;
 }
 
 /** Who is in whom, and where the exceptions of each kind are. */
 function relate() {
   const { spans, kinds, tasks } = data;
   const length = spans.start.length;
-  const related = { length, parent: new Int32Array(length).fill(-1), child: new Int32Array(length).fill(-1), sibling: new Int32Array(length).fill(-1) };
-  const open = tasks.map(() => []), last = new Int32Array(length).fill(-1);
-  related.ofKind = kinds.map(() => []);
+  const none = () => new Int32Array(length).fill(-1);
+  const related = { length, parent: none(), child: none(), sibling: none(), ofKind: kinds.map(() => []) };
+  const open = tasks.map(() => []), last = none();
   for (let i = 0; i < length; i++) {
     if (spans.type[i] === EXCEPTION && spans.kind[i] >= 0) related.ofKind[spans.kind[i]].push(i);
     if (spans.el[i] === 0 || spans.type[i] === KERNEL) continue;
     const stack = open[spans.task[i]];
-    while (stack.length && (spans.depth[stack.at(-1)] >= spans.depth[i] || spans.end[stack.at(-1)] < spans.start[i])) stack.pop();
+    while (stack.length && spans.end[stack.at(-1)] < spans.end[i]) stack.pop();
     const parent = stack.at(-1) ?? -1;
     related.parent[i] = parent;
     if (parent >= 0) {
@@ -146,9 +179,16 @@ function relate() {
 function schedule() {
   return data.cpus.map(({ index, running, masked }) => ({
     index,
-    running: new Track(running.keys(), (k) => running[k][0], (k) => running[k + 1]?.[0] ?? data.end),
-    masked: new Track(masked.keys(), (k) => masked[k][0], (k) => masked[k][1]),
+    running: new Track([...running.keys()], (k) => running[k][0], (k) => running[k + 1]?.[0] ?? data.end),
+    masked: new Track([...masked.keys()], (k) => masked[k][0], (k) => masked[k][1]),
   }));
+}
+
+/** The wake-ups of other tasks. */
+function wakeUps() {
+  const { marks } = data, ids = [];
+  marks.forEach(({ type, other }, index) => { if (type === "wake" && other !== null) ids.push(index); });
+  return new Track(ids, (index) => marks[index].t, (index) => marks[index].t);
 }
 
 function childrenOf(i) {
@@ -165,13 +205,13 @@ function chainOf(i) {
 
 function rowOf(i) {
   const { task, el, depth } = data.spans;
-  return groups.find((group) => group.task === task[i])?.rows.find((row) => row.el === el[i] && row.depth === depth[i]);
+  return groupOf[task[i]]?.rows.find((row) => row.el === el[i] && row.depth === depth[i]);
 }
 
 /** The innermost thing that a task is in at `t`; null where it is not known to be in any. */
 function innermost(task, t, wanted = () => true) {
   let found = null;
-  for (const row of groups.find((group) => group.task === task)?.rows ?? []) {
+  for (const row of groupOf[task]?.rows ?? []) {
     for (const track of row.tracks) {
       const i = track.at(t);
       if (i !== null && wanted(i)) found = i;
@@ -192,9 +232,10 @@ const taskName = (index) => `${data.tasks[index].name} (task ${data.tasks[index]
 
 /** A count as short as an axis wants it, exact for multiples of `step`. */
 function short(t, step) {
-  const [letter, size] = step >= 1e5 ? ["M", 1e6] : step >= 100 ? ["k", 1e3] : ["", 1];
+  const [letter, size] = step >= 1e5 && data.end >= 1e6 ? ["M", 1e6] : step >= 100 ? ["k", 1e3] : ["", 1];
   const places = Math.max(0, Math.ceil(Math.log10(size / step) - 1e-9));
-  return (t / size).toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places }) + (t ? letter : "");
+  const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+  return t ? (t / size).toLocaleString("en", digits) + letter : "0";
 }
 
 function interruptName(kind) {
@@ -216,6 +257,10 @@ function names(i) {
   return kind.class === "irq" ? [interruptName(kind), kind.name] : [kind.name];
 }
 
+/** What a span costs, or how long it is. */
+const lengthOf = (i) => (isCosted(i) ? data.spans.total[i] : data.spans.end[i] - data.spans.start[i]);
+const isCosted = (i) => data.spans.type[i] === EXCEPTION && data.spans.total[i] >= 0;
+
 function colourName(i) {
   const { type } = data.spans;
   return [, , "handler", "off", "kernel"][type[i]] ?? (type[i] === USER ? "user" : kindOf(i).class);
@@ -227,24 +272,30 @@ function inWords(i) {
   const who = taskName(task[i]), kind = kindOf(i), frame = frameOf(i);
   switch (type[i]) {
     case USER: return `The program of ${who} runs at EL0, until the next exception.`;
-    case KERNEL: return data.tasks[task[i]].id === 0 ? "Nothing else can run: the kernel waits for an interrupt." : `The kernel itself runs for ${who}, outside any exception.`;
     case OFF: return `${who} is off the CPU, in the middle of what is around this box. Other tasks run.`;
-    case HANDLER: return `The kernel has acknowledged interrupt ${kind.number} (${kind.name}) and runs its handler, on the CPU's interrupt stack.`;
+    case HANDLER:
+      return `The handler of interrupt ${kind.number} (${kind.name}) runs, on the CPU's interrupt stack.`;
+    case KERNEL:
+      if (data.tasks[task[i]].id === 0) return "Nothing else can run: the kernel waits for an interrupt.";
+      return `The kernel itself runs for ${who}, outside any exception.`;
   }
-  const from = frame.slot?.startsWith("el0") ? "the program, at EL0" : model.parent[i] >= 0 ? `the kernel, inside ${names(model.parent[i]).at(-1)}` : "the kernel";
+  const inside = model.parent[i] >= 0 ? `the kernel, inside ${names(model.parent[i]).at(-1)}` : "the kernel";
+  const from = frame.slot?.startsWith("el0") ? "the program, at EL0" : inside;
   const end = open[i] ? " It never returned by this way." : "";
   const away = childrenOf(i).some((child) => type[child] === OFF) ? " Other tasks ran before it was over." : "";
   if (kind.class === "syscall") return `${who} made system call ${kind.number}, ${kind.name}.${away}${end}`;
-  const words = string(frame.words);
-  if (kind.class === "irq") return `Interrupt ${kind.number} (${kind.name}) interrupted ${from}, while ${who} was running.${away}${end}`;
-  return `${words ? words[0].toUpperCase() + words.slice(1) : kind.name}. Taken from ${from}, while ${who} was running.${away}${end}`;
+  const when = `while ${who} was running.${away}${end}`;
+  if (kind.class === "irq") return `Interrupt ${kind.number} (${kind.name}) interrupted ${from}, ${when}`;
+  const words = string(frame.words) ?? kind.name;
+  return `${words[0]?.toUpperCase() ?? ""}${words.slice(1)}. Taken from ${from}, ${when}`;
 }
 
 function outcome() {
   const { exit, timed_out } = data;
   if (timed_out) return [`time was up (${exit})`, "warning"];
   if (exit === 121) return ["kernel panic (121)", "danger"];
-  if (exit > 128) return [`killed by signal ${exit - 128}${SIGNALS[exit - 128] ? ", " + SIGNALS[exit - 128] : ""} (${exit})`, "danger"];
+  const signal = exit - 128, name = SIGNALS[signal];
+  if (signal > 0) return [`killed by ${name ? name + ", " : ""}signal ${signal} (${exit})`, "danger"];
   return [`exit code ${exit}`, exit ? "warning" : ""];
 }
 
@@ -253,6 +304,8 @@ function outcome() {
 const scale = () => plot.width / (view.end - view.start);
 const px = (t) => LABELS + (t - view.start) * scale();
 const time = (x) => view.start + (x - LABELS) / scale();
+/** What is at the right edge of the canvas: a little behind the end of the view. */
+const edge = () => time(LABELS + plot.width + EDGE);
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 /** Shows `length` instructions from `start` on, or as near to that as there are. */
@@ -261,6 +314,7 @@ function show(start, length) {
   length = clamp(length, Math.min(SHORTEST, whole), whole);
   view.start = clamp(start, 0, whole - length);
   view.end = view.start + length;
+  if (state.only) arrange();
   remember();
   invalidate();
 }
@@ -282,17 +336,18 @@ function fit(start, end) {
 
 /** Brings a span into view, as large as it takes to be seen. */
 function reveal(i) {
-  const { start, end } = data.spans, length = end[i] - start[i];
-  if (length * scale() < 4) show((start[i] + end[i]) / 2 - length * 8, Math.max(length, 1) * 16);
-  else if (length > (view.end - view.start) * 1.02) { if (end[i] < view.start || start[i] > view.end) fit(start[i], end[i]); }
-  else if (start[i] < view.start || end[i] > view.end) show((start[i] + end[i] - view.end + view.start) / 2, view.end - view.start);
-  const row = rowOf(i), box = $("scroll");
-  if (row && (row.y < box.scrollTop || row.y + ROW + pinned() > box.scrollTop + box.clientHeight)) box.scrollTop = row.y - (box.clientHeight - pinned()) / 2;
+  const start = data.spans.start[i], end = data.spans.end[i], length = end - start, shown = view.end - view.start;
+  const apart = end < view.start || start > view.end, inside = start >= view.start && end <= view.end;
+  if (length * scale() < 4) show(start - length * 8, Math.max(length, 1) * 17);
+  else if (length > shown && apart) fit(start, end);
+  else if (length <= shown && !inside) show((start + end - shown) / 2, shown);
+  const row = rowOf(i), box = $("scroll"), room = box.clientHeight - pinned();
+  if (row && (row.y - STRIP < box.scrollTop || row.y + ROW > box.scrollTop + room)) box.scrollTop = row.y - room / 2;
 }
 
 let remembering = 0;
 
-/** Keeps view and selection in the address. Browsers count how often that is done, so it waits until things are at rest. */
+/** Keeps view and selection in the address: once things are at rest, as browsers count how often that is done. */
 function remember() {
   clearTimeout(remembering);
   remembering = setTimeout(() => {
@@ -307,7 +362,8 @@ function recall() {
   const parts = new URLSearchParams(location.hash.slice(1));
   const range = /^(\d+)-(\d+)$/.exec(parts.get("t") ?? "");
   if (range) show(Number(range[1]), Number(range[2]) - Number(range[1]));
-  for (const [letter, what, list] of [["s", "span", data.spans.start], ["m", "mark", data.marks], ["r", "report", data.reports]]) {
+  const lists = [["s", "span", data.spans.start], ["m", "mark", data.marks], ["r", "report", data.reports]];
+  for (const [letter, what, list] of lists) {
     const index = Number(parts.get(letter) ?? NaN);
     if (Number.isInteger(index) && index >= 0 && index < list.length) {
       choose(what, index);
@@ -327,17 +383,21 @@ function readColours() {
     probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   };
-  const list = ["bg", "bg-raised", "bg-lane", "line", "line-strong", "text", "text-dim", "accent", "danger", "good", "on-box", "user", "syscall", "irq", "handler", "fault", "serror", "brk", "other", "kernel", "off", "off-line", "masked"];
-  colours = Object.fromEntries(list.map((name) => [name, read(name)]));
+  colours = Object.fromEntries(COLOURS.map((name) => [name, read(name)]));
   probe.remove();
-  const dark = matchesDark();
   // The golden angle keeps neighbours apart, however many tasks there are.
-  colours.tasks = data.tasks.map(({ id }, index) => (id === 0 ? colours.kernel : `hsl(${(205 + index * 137.5) % 360} ${dark ? "36% 36%" : "62% 80%"})`));
+  const rest = isDark() ? "36% 31%" : "50% 82%";
+  const ofTask = ({ id }, index) => (id === 0 ? colours.kernel : `hsl(${(205 + index * 137.5) % 360} ${rest})`);
+  colours.tasks = data.tasks.map(ofTask);
   colours.sans = getComputedStyle(document.body).fontFamily;
   colours.hatch = hatch();
 }
 
-const matchesDark = () => getComputedStyle(document.documentElement).colorScheme === "dark" || (getComputedStyle(document.documentElement).colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+/** As the button said last; until then as the system does. */
+function isDark() {
+  const said = document.documentElement.style.colorScheme;
+  return said ? said === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
 
 function hatch() {
   const tile = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
@@ -390,7 +450,7 @@ function paintLanes(context) {
   context.rect(0, top, plot.width + LABELS + EDGE, plot.height - top);
   context.clip();
   context.translate(0, top - scroll);
-  const seen = groups.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
+  const seen = shown.filter((group) => group.end > scroll && group.y < scroll + plot.height - top);
   for (const group of seen) paintGround(context, group);
   context.save();
   context.beginPath();
@@ -413,7 +473,7 @@ function steps() {
   const least = 95 / scale(), power = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
   const step = Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= least) * power);
   const list = [];
-  for (let t = Math.ceil(view.start / step) * step; t <= view.end; t += step) list.push(t);
+  for (let t = Math.ceil(view.start / step) * step; t < edge(); t += step) list.push(t);
   return { step, list };
 }
 
@@ -463,8 +523,8 @@ function paintGroup(context, group) {
   paintMarks(context, group);
 }
 
-/** Draws what of a track is in view: what has room for it by `box`, and of what is thinner a column for all that is in it,
- *  the fainter the less of its time they take. */
+/** Draws what of a track is in view: what has room by `box`, and of what is thinner a column for all that is in it, the
+ *  fainter the less of its time they take. */
 function paintTrack(context, track, y, height, fill, box) {
   const alpha = context.globalAlpha;
   let run = null;
@@ -477,7 +537,7 @@ function paintTrack(context, track, y, height, fill, box) {
     stats.boxes++;
     run = null;
   };
-  for (let k = track.after(view.start); k < track.length && track.start[k] <= view.end;) {
+  for (let k = track.after(view.start); k < track.length && track.start[k] < edge();) {
     const left = px(track.start[k]), right = px(track.end[k]);
     if (right - left >= 2) {
       flush();
@@ -501,8 +561,7 @@ function paintTrack(context, track, y, height, fill, box) {
 
 function paintBox(context, i, left, right, y) {
   const { type, open } = data.spans;
-  const x = Math.max(Math.round(left), LABELS - 4), end = Math.min(Math.round(right), LABELS + plot.width + EDGE + 4);
-  const width = Math.max(end - x - (end - x > 3 ? 1 : 0), 1);
+  const { x, width } = extent(left, right);
   context.fillStyle = type[i] === OFF ? colours.hatch : colours[colourName(i)];
   if (width > 7) {
     context.beginPath();
@@ -510,14 +569,24 @@ function paintBox(context, i, left, right, y) {
     context.fill();
   } else context.fillRect(x, y, width, ROW - 1);
   if (open[i] && width > 9 && right <= LABELS + plot.width + EDGE) paintTorn(context, x + width, y);
-  const from = Math.max(x, LABELS) + 6;
-  if (x + width - from < 16) return;
-  context.fillStyle = type[i] === OFF || type[i] === KERNEL ? colours["text-dim"] : colours["on-box"];
-  const text = label(context, names(i), x + width - from - 5);
-  if (text) {
-    context.fillText(text, from, y + ROW / 2);
-    stats.labels++;
-  }
+  const ink = type[i] === OFF || type[i] === KERNEL ? "text-dim" : "on-box";
+  paintLabel(context, () => names(i), x, width, y + ROW / 2, colours[ink]);
+}
+
+/** Where a box is drawn: without what is far out of view, and apart from its neighbour where there is room. */
+function extent(left, right) {
+  const x = Math.max(Math.round(left), LABELS - 4), end = Math.min(Math.round(right), LABELS + plot.width + EDGE + 4);
+  return { x, width: Math.max(end - x - (end - x > 3 ? 1 : 0), 1) };
+}
+
+/** What a box is called, from its left end or from that of the view. */
+function paintLabel(context, texts, x, width, y, ink) {
+  const from = Math.max(x, LABELS) + 6, room = x + width - from - 5;
+  const text = room > 11 && label(context, texts(), room);
+  if (!text) return;
+  context.fillStyle = ink;
+  context.fillText(text, from, y);
+  stats.labels++;
 }
 
 /** The right end of a box that never ended. */
@@ -551,8 +620,9 @@ function label(context, texts, room) {
 function clip(context, text, room) {
   const width = widthOf(context, text);
   if (width <= room) return text;
-  const letters = Math.floor(text.length * room / width) - 1;
-  return letters >= 2 ? text.slice(0, letters) + "…" : "";
+  let letters = Math.floor(text.length * room / width);
+  while (letters >= 4 && widthOf(context, text.slice(0, letters) + "…") > room) letters--;
+  return letters >= 4 ? text.slice(0, letters) + "…" : "";
 }
 
 /** The marks in view, none nearer than some pixels to the one before. */
@@ -564,7 +634,7 @@ function* marksInView(group, apart) {
     if (marks[group.marks[middle]].t >= view.start) high = middle; else low = middle + 1;
   }
   let x = -Infinity;
-  for (let k = low; k < group.marks.length && marks[group.marks[k]].t <= view.end; k++) {
+  for (let k = low; k < group.marks.length && marks[group.marks[k]].t < edge(); k++) {
     const at = px(marks[group.marks[k]].t);
     if (at - x < apart && marks[group.marks[k]].type !== "report") continue;
     yield [group.marks[k], x = at];
@@ -572,7 +642,7 @@ function* marksInView(group, apart) {
 }
 
 function paintMarks(context, group) {
-  for (const [index, x] of marksInView(group, 4)) {
+  for (const [index, x] of marksInView(group, APART)) {
     stats.marks++;
     glyph(context, data.marks[index].type, x, group.y + STRIP / 2);
   }
@@ -586,7 +656,9 @@ function glyph(context, type, x, y) {
     switch: ["text-dim", [[-3, -3], [1, 0], [-3, 3]]],
     signal: ["brk", [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]], true],
     deliver: ["fault", [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]], true],
-    spawn: ["good", [[-1, -4], [1, -4], [1, -1], [4, -1], [4, 1], [1, 1], [1, 4], [-1, 4], [-1, 1], [-4, 1], [-4, -1], [-1, -1]]],
+    spawn: ["good", [
+      [-1, -4], [1, -4], [1, -1], [4, -1], [4, 1], [1, 1], [1, 4], [-1, 4], [-1, 1], [-4, 1], [-4, -1], [-1, -1],
+    ]],
     exec: ["accent", [[-3.5, -4], [4, 0], [-3.5, 4]]],
     end: ["text", [[-3.5, -3.5], [3.5, -3.5], [3.5, 3.5], [-3.5, 3.5]]],
     report: ["danger", [[-1, -5], [7, -2.5], [0.5, 0], [0.5, 6], [-1, 6]]],
@@ -606,14 +678,12 @@ function glyph(context, type, x, y) {
 
 /** From who wakes to who is woken, while they are few enough to be told apart. */
 function paintArrows(context) {
+  const first = wakes.after(view.start), last = wakes.after(edge());
+  if (last - first > ARROWS) return;
   const list = [];
-  for (const group of groups) {
-    for (const [index, x] of marksInView(group, 0)) {
-      const { type, other } = data.marks[index];
-      const to = type === "wake" && other !== null && groups.find((group) => group.task === other);
-      if (to && to !== group) list.push([x, group.y + STRIP / 2, to.y + (to.y > group.y ? STRIP - 1 : to.end - to.y)]);
-      if (list.length > ARROWS) return;
-    }
+  for (let k = first; k < last; k++) {
+    const { t, task, other } = data.marks[wakes.id[k]], from = groupOf[task], to = groupOf[other];
+    if (shown.includes(to) && to !== from) list.push([px(t), from.y + STRIP / 2, to.y + (to.y > from.y ? 2 : STRIP)]);
   }
   context.strokeStyle = context.fillStyle = colours.good;
   context.lineWidth = 1;
@@ -633,25 +703,28 @@ function paintArrows(context) {
 }
 
 function paintReports(context, y, height) {
+  const seen = data.reports.filter(({ t }) => t >= view.start && t < edge());
+  // Their flags are there anyway; more lines would hide what they cross.
+  if (seen.length > LINES) return;
   context.fillStyle = colours.danger;
-  for (const { t } of data.reports) if (t >= view.start && t <= view.end) context.fillRect(Math.round(px(t)), y, 1, height);
+  for (const { t } of seen) context.fillRect(Math.round(px(t)), y, 1, height);
 }
 
 function paintSelection(context) {
   for (const [what, width] of [[state.hover, 1], [state.selection, 2]]) {
     if (what?.what === "span") {
       const row = rowOf(what.index), { start, end } = data.spans;
-      if (!row) continue;
-      const left = Math.max(Math.round(px(start[what.index])), LABELS - 6), right = Math.min(Math.round(px(end[what.index])), LABELS + plot.width + EDGE + 6);
+      if (!shown.includes(row.group)) continue;
+      const { x, width: wide } = extent(px(start[what.index]), px(end[what.index]));
       context.strokeStyle = width === 2 ? colours.accent : colours.text;
       context.lineWidth = width;
       context.beginPath();
-      context.roundRect(left - 0.5, row.y - 0.5, Math.max(right - left, 3), ROW, 3);
+      context.roundRect(x - 0.5, row.y - 0.5, Math.max(wide + 1, 3), ROW, 3);
       context.stroke();
     } else if (what?.what === "mark" || what?.what === "report") {
       const { t, task } = what.what === "mark" ? data.marks[what.index] : data.reports[what.index];
-      const group = groups.find((group) => group.task === task);
-      if (!group) continue;
+      const group = groupOf[task];
+      if (!shown.includes(group)) continue;
       context.strokeStyle = colours.accent;
       context.lineWidth = width;
       context.beginPath();
@@ -697,14 +770,10 @@ const cpuTop = (index) => RULER + index * (CPU + MASKED + GAP);
 function paintCpu(context, cpu, y) {
   const task = (k) => data.cpus[cpus.indexOf(cpu)].running[k][1];
   paintTrack(context, cpu.running, y, CPU, (k) => colours.tasks[task(k)], (k, left, right) => {
-    const x = Math.max(Math.round(left), LABELS - 4), end = Math.min(Math.round(right), LABELS + plot.width + EDGE + 4);
+    const { x, width } = extent(left, right);
     context.fillStyle = colours.tasks[task(k)];
-    context.fillRect(x, y, Math.max(end - x - (end - x > 3 ? 1 : 0), 1), CPU);
-    const from = Math.max(x, LABELS) + 6, text = end - from > 16 && label(context, [data.tasks[task(k)].name], end - from - 5);
-    if (!text) return;
-    context.fillStyle = colours["on-box"];
-    context.fillText(text, from, y + CPU / 2);
-    stats.labels++;
+    context.fillRect(x, y, width, CPU);
+    paintLabel(context, () => [taskName(task(k)), data.tasks[task(k)].name], x, width, y + CPU / 2, colours["on-box"]);
   });
   const masked = (k, left, right) => {
     context.fillStyle = colours.masked;
@@ -729,8 +798,8 @@ function paintRange(context) {
   context.fillText(text, x + 8, 13);
 }
 
-/** The whole trace: who runs, what for, and what was found. Each column shows what there is in its middle; faults, reports
- *  and matches are never left out. */
+/** The whole trace: who runs, what for, and what was found. Each column shows what there is in its middle; reports and
+ *  matches are never left out. */
 function paintOverview(context) {
   const at = (t) => LABELS + (t / Math.max(data.end, 1)) * plot.width;
   for (let x = 0; x < plot.width; x++) {
@@ -751,10 +820,8 @@ function paintOverview(context) {
       last = x;
     }
   };
-  const faults = data.kinds.flatMap((kind, k) => (["fault", "serror"].includes(kind.class) ? model.ofKind[k] : []));
-  ticks(faults.map((i) => data.spans.start[i]), colours.fault, 20, 13);
   ticks(state.matches.map((i) => data.spans.start[i]), colours.accent, 35, 6);
-  ticks(data.reports.map(({ t }) => t), colours.danger, 2, OVERVIEW - 4);
+  ticks(data.reports.map(({ t }) => t), colours.danger, 2, data.reports.length > LINES ? 5 : OVERVIEW - 4);
   context.fillStyle = colours["text-dim"];
   context.fillText("the whole trace", 23, OVERVIEW / 2);
   const left = at(view.start), right = Math.max(at(view.end), left + 2);
@@ -783,11 +850,10 @@ function hit(x, y) {
     return k === null ? null : { what, index: k, cpu: index };
   }
   y += $("scroll").scrollTop - pinned();
-  const group = groups.find((group) => y >= group.y && y < group.end);
+  const group = shown.find((group) => y >= group.y && y < group.end);
   if (group && y < group.y + STRIP) {
-    let found = null, distance = 7;
-    for (const [index, at] of marksInView(group, 4)) if (Math.abs(at - x) < distance) [found, distance] = [{ what: "mark", index }, Math.abs(at - x)];
-    return found;
+    const near = [...marksInView(group, APART)].find(([, at]) => Math.abs(at - x) <= APART / 2 + 2);
+    return near ? { what: "mark", index: near[0] } : null;
   }
   const row = group?.rows.find((row) => y >= row.y && y < row.y + ROW);
   for (const track of row?.tracks.toReversed() ?? []) {
@@ -803,16 +869,20 @@ function tip({ what, index, cpu }) {
   if (what === "mark") return [marks[index].text, `at ${number(marks[index].t)}, ${taskName(marks[index].task)}`];
   if (what === "running") {
     const { start, end } = cpus[cpu].running;
-    return [`${taskName(data.cpus[cpu].running[index][1])} runs`, `from ${number(start[index])}, for ${plural(end[index] - start[index], "instruction")}`];
+    const from = `from ${number(start[index])}, for ${plural(end[index] - start[index], "instruction")}`;
+    return [`${taskName(data.cpus[cpu].running[index][1])} runs`, from];
   }
   if (what === "masked") {
     const [start, end, off, on] = data.cpus[cpu].masked[index];
-    return [`IRQs masked for ${plural(end - start, "instruction")}`, `from ${number(start)}`, ...(string(off) ? [`masked at ${string(off)}`] : []), ...(string(on) ? [`unmasked at ${string(on)}`] : [])];
+    const sites = [["masked", string(off)], ["unmasked", string(on)]].filter(([, site]) => site);
+    const lines = [`IRQs masked for ${plural(end - start, "instruction")}`, `from ${number(start)}`];
+    return [...lines, ...sites.map(([word, site]) => `${word} at ${site}`)];
   }
   const kind = spans.type[index] === EXCEPTION ? `${CLASSES[kindOf(index).class]}, ${frameOf(index).slot ?? ""}` : null;
-  const lines = [names(index)[0], `from ${number(spans.start[index])}, ${plural(spans.end[index] - spans.start[index], "instruction")} long${spans.open[index] ? ", never ended" : ""}`];
-  if (spans.self[index] >= 0) lines.push(`self ${number(spans.self[index])}, total ${number(spans.total[index])}`);
-  return kind ? [lines[0], kind, ...lines.slice(1)] : lines;
+  const from = `from ${number(spans.start[index])}${spans.open[index] ? ", never ended" : ""}`;
+  const length = plural(lengthOf(index), "instruction");
+  const cost = isCosted(index) ? `self ${number(spans.self[index])} of ${length}` : `${length} long`;
+  return [names(index)[0], ...(kind ? [kind] : []), from, cost];
 }
 
 function showTip(x, y, lines) {
@@ -833,18 +903,38 @@ function make(tag, properties = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
 function swatch(colour) {
-  const element = make("span", { class: `swatch ${["off", "masked"].includes(colour) ? colour : ""}` });
-  if (!["off", "masked"].includes(colour)) element.style.background = colour.includes("(") ? colour : `var(--${colour})`;
+  const drawn = ["off", "masked"].includes(colour);
+  const element = make("span", { class: drawn ? `swatch ${colour}` : "swatch" });
+  if (!drawn) element.style.background = colour.includes("(") ? colour : `var(--${colour})`;
   return element;
 }
 
 const button = (text, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, text);
-const entry = (name, value, mono = false) => (value === null || value === undefined || value === "" ? [] : [make("dt", {}, name), make("dd", mono ? { class: "mono" } : {}, value)]);
+const paragraph = (...children) => make("p", { class: "lead" }, children);
+
+/** A line of a list: what it is, a figure, and where it leads. */
+function line(colour, text, figure, onclick) {
+  return make("button", { type: "button", onclick }, swatch(colour), make("span", {}, text), make("span", {}, figure));
+}
+
+/** The first of some lines, and how many there are more. */
+function lines(list, most = 12) {
+  const rest = list.length - most;
+  return make("div", {},
+    make("ul", { class: "chain" }, list.slice(0, most).map((line) => make("li", {}, line))),
+    rest > 0 && make("p", { class: "dim" }, `and ${number(rest)} more`));
+}
+
+/** A name and its value; nothing where there is none. */
+function entry(name, value, mono = false) {
+  if (value === null || value === undefined || value === "") return [];
+  return [make("dt", {}, name), make("dd", { class: mono ? "mono" : null }, value)];
+}
 
 /** Selects a span, a mark or a report, and tells all of it in the panel. */
 function choose(what, index) {
@@ -865,79 +955,92 @@ function select(i) {
 
 function introduction() {
   const spent = data.tasks.map(() => 0);
-  data.cpus.forEach(({ running }, cpu) => running.forEach(([, task], k) => { spent[task] += cpus[cpu].running.end[k] - cpus[cpu].running.start[k]; }));
+  for (const [cpu, { running }] of data.cpus.entries()) {
+    const { start, end } = cpus[cpu].running;
+    running.forEach(([, task], k) => { spent[task] += end[k] - start[k]; });
+  }
   const whole = Math.max(spent.reduce((a, b) => a + b, 0), 1);
+  const share = (task) => `${number(spent[task])}, ${(100 * spent[task] / whole).toFixed(1)} %`;
+  const byShare = groups.toSorted((a, b) => spent[b.task] - spent[a.task]);
+  const find = (task) => () => searchFor(`task ${data.tasks[task].id}`);
   return [
     make("h2", {}, "What you see"),
-    make("p", { class: "lead" }, "Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each exception, from its vector slot to eret, and what came in between inside it. Time runs to the right, in instructions."),
-    make("p", { class: "lead" }, "Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms, dragging moves, ", make("kbd", {}, "?"), " tells the keys."),
+    paragraph(`Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each
+      exception, from its vector slot to eret, and what came in between inside it. Time runs to the right, in
+      instructions.`),
+    paragraph(`Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms,
+      dragging moves, `, make("kbd", {}, "?"), " tells the keys."),
     make("h3", {}, "Tasks, and their share of the instructions"),
-    make("ul", { class: "chain" }, groups.map(({ task }) => make("li", {}, make("button", { type: "button", title: "Find its exceptions", onclick: () => searchFor(`task ${data.tasks[task].id}`) }, swatch(colours.tasks[task]), make("span", {}, taskName(task)), make("span", {}, `${number(spent[task])}, ${(100 * spent[task] / whole).toFixed(1)} %`))))),
+    lines(byShare.map(({ task }) => line(colours.tasks[task], taskName(task), share(task), find(task)))),
     data.reports.length > 0 && make("h3", {}, "Reports"),
-    data.reports.length > 0 && make("ul", { class: "chain" }, data.reports.map((report, index) => make("li", {}, make("button", { type: "button", onclick: () => toReport(index) }, swatch("fault"), make("span", {}, report.text.split("\n")[0]), make("span", {}, number(report.t)))))),
+    lines(data.reports.map(({ text, t }, index) => {
+      return line("fault", text.split("\n")[0], number(t), () => toReport(index));
+    })),
   ];
 }
 
 function spanDetails(i) {
-  const { spans } = data, frame = frameOf(i), length = spans.end[i] - spans.start[i];
-  const figures = spans.type[i] === EXCEPTION && spans.self[i] >= 0 ? [["self", spans.self[i]], ["total", spans.total[i]], ["start", spans.start[i]]] : [["long", length], ["start", spans.start[i]], ["end", spans.end[i]]];
-  const returned = string(frame.returned), fields = string(frame.fields);
-  const title = names(i)[names(i).length > 1 && !frame.call ? 0 : Math.max(0, names(i).indexOf(frame.call))];
+  const { spans } = data, frame = frameOf(i), start = spans.start[i], end = spans.end[i];
+  const costs = { self: spans.self[i], total: spans.total[i], start };
+  const figures = isCosted(i) ? costs : { long: end - start, start, end };
+  const figure = ([name, value]) => make("div", {}, make("b", {}, number(value)), make("span", {}, name));
+  const fields = string(frame.fields);
   return [
-    make("h2", {}, swatch(colourName(i)), frame.call ? make("code", {}, title) : make("span", {}, title)),
-    make("p", { class: "lead" }, inWords(i)),
-    make("div", { class: "costs" }, figures.map(([name, value]) => make("div", {}, make("b", {}, number(value)), make("span", {}, name)))),
+    make("h2", {}, swatch(colourName(i)), frame.call ? make("code", {}, frame.call) : make("span", {}, names(i)[0])),
+    paragraph(inWords(i)),
+    make("div", { class: "costs" }, Object.entries(figures).map(figure)),
     peerButtons(i),
     make("dl", {},
       entry("Result", frame.result ?? null, true),
       entry("Task", taskName(spans.task[i])),
-      entry("Long", figures[0][0] === "self" ? `${plural(length, "instruction")}${spans.open[i] ? ", until the trace or the task ended" : ""}` : null),
-      entry("Interrupted at", string(frame.at), true),
-      entry("Returned to", returned, true),
+      entry(kindOf(i).class === "syscall" ? "Called at" : "Interrupted at", string(frame.at), true),
+      entry("Returned to", string(frame.returned), true),
       entry("Slot", frame.slot, true),
+      entry("Frame at", `${frame.frame}, on the kernel stack of ${taskName(spans.task[i])}`, true),
       entry("PSTATE", string(frame.pstate), true),
       entry("ESR", frame.esr, true),
-      entry("In words", frame.words === null || kindOf(i).class === "irq" ? null : string(frame.words)),
+      entry("In words", kindOf(i).class === "syscall" ? string(frame.words) : null),
       entry("FAR", frame.far, true)),
-    family("Where it is", chainWithUser(i), i),
+    family("Where it is", chainWithUser(i), i, true),
     family("In it", childrenOf(i), i),
     fields && make("h3", {}, "The syndrome, field by field"),
-    fields && make("pre", { tabindex: 0, "aria-label": "The syndrome, field by field" }, fields),
+    fields && fieldTable(fields),
     frame.regs && make("h3", {}, "Registers saved in the frame"),
     frame.regs && registers(frame.regs),
   ];
 }
 
-/** What is around a span, from the outside; before an exception from EL0 the stretch of the program that it interrupted. */
+/** What is around a span, from the outside; first the stretch of the program that an exception from EL0 interrupted. */
 function chainWithUser(i) {
   const chain = chainOf(i), first = chain[0];
-  const lane = groups.find((group) => group.task === data.spans.task[i])?.rows.find((row) => row.el === 0);
-  const user = frameOf(first).slot?.startsWith("el0") ? lane?.tracks[0].at(data.spans.start[first] - 1, 1) ?? null : null;
+  if (!frameOf(first).slot?.startsWith("el0")) return chain;
+  const program = groupOf[data.spans.task[i]].rows.find((row) => row.el === 0);
+  const user = program?.tracks[0].at(data.spans.start[first] - 1, 1) ?? null;
   return user === null ? chain : [user, ...chain];
 }
 
-function family(title, members, here) {
+/** Spans to go to. The chain is indented, as one is in the other. */
+function family(title, members, here, indented) {
   if (members.length === 0 || (members.length === 1 && members[0] === here)) return null;
-  const row = (i, depth) => {
-    const item = button("", () => select(i));
-    if (title === "Where it is") item.style.marginLeft = `${depth * 12 - 6}px`;
-    item.append(swatch(colourName(i)), make("span", {}, names(i)[0]), make("span", {}, number(data.spans.end[i] - data.spans.start[i])));
-    return make("li", i === here ? { class: "here", "aria-current": "true" } : {}, item);
+  const item = (i, depth) => {
+    const button = line(colourName(i), names(i)[0], number(lengthOf(i)), () => select(i));
+    if (indented) button.style.marginLeft = `${depth * 12 - 6}px`;
+    if (i === here) button.setAttribute("aria-current", "true");
+    return button;
   };
-  const rest = members.length - 40;
-  return make("div", {}, make("h3", {}, title), make("ul", { class: "chain" }, members.slice(0, 40).map(row)), rest > 0 ? make("p", { class: "dim" }, `and ${number(rest)} more`) : null);
+  return make("div", {}, make("h3", {}, title), lines(members.map(item), FAMILY));
 }
 
 /** All of the same kind, or, of what is no exception, of the same sort in the same task. */
 function peersOf(i) {
   const { type, kind, task } = data.spans;
   if (type[i] === EXCEPTION && kind[i] >= 0) return model.ofKind[kind[i]];
-  return rowOf(i).tracks.flatMap((track) => [...track.id]).filter((other) => type[other] === type[i] && task[other] === task[i]).sort((a, b) => a - b);
+  return Array.from(type.keys()).filter((other) => type[other] === type[i] && task[other] === task[i]);
 }
 
 function peerButtons(i) {
   const peers = peersOf(i), place = peers.indexOf(i);
-  const go = (text, to, hint) => make("button", { type: "button", title: hint, onclick: () => select(to), disabled: to === undefined ? "" : null }, text);
+  const go = (text, to, title) => button(text, () => select(to), { title, disabled: to === undefined ? "" : null });
   return make("div", { class: "actions" },
     go("‹ previous", peers[place - 1], "The one before of the same kind ([)"),
     go("next ›", peers[place + 1], "The next of the same kind (])"),
@@ -945,9 +1048,24 @@ function peerButtons(i) {
     make("span", { class: "dim" }, `${number(place + 1)} of ${number(peers.length)}`));
 }
 
+/** The tool's table as a table whose words wrap; as it is, should it look otherwise. */
+function fieldTable(text) {
+  const columns = (line) => /^ *(\S+) +(\S+) +(\S+) +(.+)$/.exec(line)?.slice(1);
+  const [head, ...rest] = text.trimEnd().split("\n").map(columns);
+  if (!head || rest.includes(undefined)) return make("pre", { tabindex: 0 }, text);
+  const row = (cells, tag) => make("tr", {}, cells.map((cell) => make(tag, {}, cell)));
+  return make("table", { class: "fields" },
+    make("thead", {}, row(head.map((word) => word.toLowerCase()), "th")),
+    make("tbody", {}, rest.map((cells) => row(cells, "td"))));
+}
+
 function registers(text) {
-  const values = text.trim().split(/\s+/), name = (n) => (n < 31 ? `x${n}` : ["sp", "pc", "pstate"][n - 31]);
-  return make("dl", { class: "registers" }, values.map((value, n) => make("div", /^0+$/.test(value) ? { class: "zero" } : {}, make("dt", {}, name(n)), make("dd", {}, value.padStart(16, "0")))));
+  const name = (n) => (n < 31 ? `x${n}` : ["sp", "pc", "pstate"][n - 31]);
+  const register = (value, n) => {
+    const zero = /^0+$/.test(value) ? "zero" : null;
+    return make("div", { class: zero }, make("dt", {}, name(n)), make("dd", {}, value.padStart(16, "0")));
+  };
+  return make("dl", { class: "registers" }, text.trim().split(/\s+/).map(register));
 }
 
 function markDetails(index) {
@@ -956,26 +1074,27 @@ function markDetails(index) {
   const around = innermost(mark.task, mark.t);
   return [
     make("h2", {}, mark.text),
-    make("p", { class: "lead" }, `${taskName(mark.task)}, at ${number(mark.t)}.`),
-    mark.other !== null && make("p", { class: "lead" }, "The other task: ", button(taskName(mark.other), () => searchFor(`task ${data.tasks[mark.other].id}`))),
-    around !== null && family("Where it is", chainWithUser(around), null),
+    paragraph(`${taskName(mark.task)}, at ${number(mark.t)}.`),
+    mark.other !== null && paragraph(`The other task is ${taskName(mark.other)}.`),
+    around !== null && family("Where it is", chainWithUser(around), null, true),
   ];
 }
 
 function reportDetails(index) {
-  const report = data.reports[index], names = { panic: "Kernel panic", death: "Death of a program", warning: "Warning of the kernel" };
-  const about = innermost(report.task, report.t, (i) => data.spans.type[i] === EXCEPTION);
+  const report = data.reports[index], { t, task, kind } = report;
+  const names = { panic: "Kernel panic", death: "Death of a program", warning: "Warning of the kernel" };
+  const about = innermost(task, t, (i) => data.spans.type[i] === EXCEPTION);
   return [
-    make("h2", {}, swatch("fault"), make("span", {}, names[report.kind] ?? report.kind)),
-    make("p", { class: "lead dim" }, `${taskName(report.task)}, at ${number(report.t)}; report ${index + 1} of ${data.reports.length}`),
+    make("h2", {}, swatch("fault"), make("span", {}, names[kind] ?? kind)),
+    paragraph(`${taskName(task)}, at ${number(t)}; report ${index + 1} of ${data.reports.length}`),
     make("div", { class: "actions" },
-      button("show where", () => fit(report.t - 3000, report.t + 600)),
+      button("show where", () => fit(t - 3000, t + 600)),
       about !== null && button("the exception it was written in", () => select(about)),
       index > 0 && button("‹ previous report", () => toReport(index - 1)),
       index + 1 < data.reports.length && button("next report ›", () => toReport(index + 1))),
     make("h3", {}, "The report"),
     make("pre", { tabindex: 0, "aria-label": "The report", class: "report" }, report.text),
-  ].map((part) => part);
+  ];
 }
 
 function toReport(index) {
@@ -999,41 +1118,41 @@ let haystacks = null;
 
 /** What free words are looked for in, by frame. */
 function haystack(i) {
-  haystacks ??= data.frames.map((frame) => [frame.call, frame.result, frame.slot, string(frame.words), string(frame.at)].filter(Boolean).join("\n").toLowerCase());
-  return `${kindOf(i).name.toLowerCase()}\n${CLASSES[kindOf(i).class]}\n${data.tasks[data.spans.task[i]].name.toLowerCase()}\n${haystacks[data.spans.frame[i]] ?? ""}`;
+  const joined = (...parts) => parts.filter(Boolean).join("\n").toLowerCase();
+  const texts = ({ call, result, slot, words, at }) => joined(call, result, slot, string(words), string(at));
+  haystacks ??= data.frames.map(texts);
+  const { task, frame } = data.spans, kind = kindOf(i);
+  return joined(kind.name, CLASSES[kind.class], data.tasks[task[i]].name, haystacks[frame[i]]);
 }
 
-/** One condition for each part of a query: `irq 27`, `task 3`, `fault`, a kind's or a task's whole name, or a word anywhere. */
+/** A condition for each part of a query: `irq 27`, `task 3`, a class, a kind's or a task's name, a word anywhere. */
 function conditions(text) {
   const { spans, kinds, tasks } = data;
   const found = [];
-  const kindsWhere = (wanted) => new Set(kinds.flatMap((kind, index) => (wanted(kind) ? [index] : [])));
-  const tasksWhere = (wanted) => new Set(tasks.flatMap((task, index) => (wanted(task) ? [index] : [])));
-  const named = (word) => [kindsWhere((kind) => kind.name.toLowerCase() === word), tasksWhere((task) => task.name.toLowerCase() === word)];
-  const byName = ([ofKinds, ofTasks]) => found.push((i) => ofKinds.has(spans.kind[i]) || ofTasks.has(spans.task[i]));
+  const where = (list, wanted) => new Set(list.flatMap((one, index) => (wanted(one) ? [index] : [])));
+  const ofKinds = (wanted) => {
+    const set = where(kinds, wanted);
+    return (i) => set.has(spans.kind[i]);
+  };
+  const named = (word) => {
+    const called = ({ name }) => name.toLowerCase() === word;
+    const kindSet = where(kinds, called), taskSet = where(tasks, called);
+    return kindSet.size + taskSet.size ? (i) => kindSet.has(spans.kind[i]) || taskSet.has(spans.task[i]) : null;
+  };
   text = text.trim().toLowerCase();
   const whole = named(text);
-  if (whole[0].size || whole[1].size) {
-    byName(whole);
-    return found;
-  }
-  const rest = text.replace(/\b(irq|task|syscall)\s+([^\s]+)/g, (_, what, value) => {
+  if (whole) return [whole];
+  const rest = text.replace(/\b(irq|task|syscall)\s+(\S+)/g, (_, what, value) => {
+    const is = (number, name) => String(number) === value || name.toLowerCase() === value;
     if (what === "task") {
-      const of = tasksWhere((task) => String(task.id) === value || task.name.toLowerCase() === value);
-      found.push((i) => of.has(spans.task[i]));
-    } else {
-      const of = kindsWhere((kind) => kind.class === what && (String(kind.number) === value || kind.name.toLowerCase() === value));
-      found.push((i) => of.has(spans.kind[i]));
-    }
+      const set = where(tasks, ({ id, name }) => is(id, name));
+      found.push((i) => set.has(spans.task[i]));
+    } else found.push(ofKinds((kind) => kind.class === what && is(kind.number, kind.name)));
     return " ";
   });
   for (const word of rest.split(/\s+/).filter(Boolean)) {
-    const of = named(word);
-    if (word in CLASSES) {
-      const ofClass = kindsWhere((kind) => kind.class === word);
-      found.push((i) => ofClass.has(spans.kind[i]));
-    } else if (of[0].size || of[1].size) byName(of);
-    else found.push((i) => haystack(i).includes(word));
+    if (Object.hasOwn(CLASSES, word)) found.push(ofKinds((kind) => kind.class === word));
+    else found.push(named(word) ?? ((i) => haystack(i).includes(word)));
   }
   return found;
 }
@@ -1041,17 +1160,15 @@ function conditions(text) {
 /** Finds exceptions, shows how many, and dims the rest. */
 function search(text) {
   const { spans } = data;
-  state.query = text;
   state.matches = [];
   state.hits = null;
   const wanted = conditions(text);
   if (wanted.length) {
-    for (let i = 0; i < model.length; i++) if (spans.type[i] === EXCEPTION && wanted.every((holds) => holds(i))) state.matches.push(i);
+    const all = spans.type.keys();
+    state.matches = [...all].filter((i) => spans.type[i] === EXCEPTION && wanted.every((holds) => holds(i)));
     const found = new Set(state.matches);
-    state.hits = new Map();
-    for (const { rows } of groups) for (const row of rows) {
-      state.hits.set(row, row.tracks.map((track) => new Track(track.id.filter((i) => found.has(i)), (i) => spans.start[i], (i) => spans.end[i])));
-    }
+    const matching = ({ id }) => new Track(id.filter((i) => found.has(i)), (i) => spans.start[i], (i) => spans.end[i]);
+    state.hits = new Map(groups.flatMap(({ rows }) => rows.map((row) => [row, row.tracks.map(matching)])));
   }
   tellMatches();
   invalidate();
@@ -1059,8 +1176,10 @@ function search(text) {
 }
 
 function tellMatches() {
-  const { matches, selection, hits } = state, place = selection?.what === "span" ? matches.indexOf(selection.index) : -1;
-  $("count").textContent = !hits ? "" : place >= 0 ? `${number(place + 1)} / ${number(matches.length)}` : matches.length ? number(matches.length) : "none";
+  const { matches, selection, hits } = state, count = number(matches.length);
+  const place = selection?.what === "span" ? matches.indexOf(selection.index) : -1;
+  const found = place >= 0 ? `${number(place + 1)} / ${count}` : matches.length ? count : "none";
+  $("count").textContent = hits ? found : "";
   $("count").classList.toggle("none", Boolean(hits) && matches.length === 0);
   $("next").disabled = $("previous").disabled = matches.length === 0;
 }
@@ -1099,15 +1218,21 @@ const COST_COLUMNS = [
 
 function showCosts() {
   const { column, falling } = state.sort, value = COST_COLUMNS[column][1];
-  const sorted = data.costs.toSorted((a, b) => (typeof value(a) === "string" ? value(a).localeCompare(value(b)) : value(a) - value(b)) * (falling ? -1 : 1));
+  const order = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b) * (falling ? -1 : 1);
+  const sorted = data.costs.toSorted((a, b) => order(value(a), value(b)));
   const most = Math.max(1, ...data.costs.map(({ self }) => self.sum));
   const sortBy = (index) => {
     state.sort = { column: index, falling: index === column ? !falling : index > 1 };
     showCosts();
     $("table").querySelectorAll("th button")[index].focus();
   };
-  const head = COST_COLUMNS.map(([name], index) => make("th", { scope: "col", class: index === 1 ? "class" : null, "aria-sort": index === column ? (falling ? "descending" : "ascending") : null }, button(name + (index === column ? (falling ? " ↓" : " ↑") : ""), () => sortBy(index))));
-  $("table").tHead.replaceChildren(make("tr", {}, head, make("th", { "aria-label": "Share of all self" })));
+  const head = ([name], index) => {
+    const sorting = index === column;
+    const [arrow, direction] = falling ? [" ↓", "descending"] : [" ↑", "ascending"];
+    const properties = { scope: "col", class: index === 1 ? "class" : null, "aria-sort": sorting ? direction : null };
+    return make("th", properties, button(sorting ? name + arrow : name, () => sortBy(index)));
+  };
+  $("table").tHead.replaceChildren(make("tr", {}, COST_COLUMNS.map(head), make("th", { "aria-label": "Share" })));
   $("table").tBodies[0].replaceChildren(...sorted.map((cost) => costRow(cost, most)));
 }
 
@@ -1118,7 +1243,11 @@ function costRow(cost, most) {
   const find = button("", () => {}, { title: `Find ${named}` });
   find.append(swatch(kind.class), named);
   // The click of the button is the row's too.
-  return make("tr", { onclick: () => searchFor(kind.name) }, make("td", {}, find), make("td", { class: "class" }, CLASSES[kind.class]), COST_COLUMNS.slice(2).map(([, value]) => make("td", {}, number(value(cost)))), make("td", { class: "share" }, bar));
+  return make("tr", { onclick: () => searchFor(kind.name) },
+    make("td", {}, find),
+    make("td", { class: "class" }, CLASSES[kind.class]),
+    COST_COLUMNS.slice(2).map(([, value]) => make("td", {}, number(value(cost)))),
+    make("td", { class: "share" }, bar));
 }
 
 // Input.
@@ -1128,30 +1257,62 @@ const KEYS = [
   [["drag", "a", "d", "←", "→"], "pan; Shift and the wheel too"],
   [["↑", "↓"], "scroll the tasks"],
   [["0"], "show all"],
-  [["click"], "select; a flag shows its report"],
+  [["click"], "select; a flag shows its report; on the CPU: scroll to the task"],
   [["double-click", "f"], "fill the view with a box"],
   [["[", "]"], "the previous, the next of the same kind"],
+  [[",", "."], "the exception before, the one after, of any kind"],
   [["Shift drag"], "measure, in instructions; on the ruler without Shift"],
   [["/"], "search; Enter and Shift Enter, or n and N, step through what was found"],
   [["Esc"], "end the search, then the selection"],
 ];
 
+const SEARCHES = [
+  ["write", "a system call, an interrupt or a fault by its name"],
+  ["irq 27", "an interrupt by its number"],
+  ["task 3, hello", "all of a task"],
+  ["fault", "all of a class: syscall, irq, fault, serror, brk"],
+  ["EFAULT, main+0x", "words in calls, results, syndromes and places; several must all be there"],
+];
+
+const MARKS = [
+  ["wake", "wakes a task; an arrow goes to it"], ["preempt", "is preempted"],
+  ["switch", "gives the CPU to another task"], ["signal", "sends a signal"], ["deliver", "acts on a signal"],
+  ["spawn", "makes a task"], ["exec", "runs another program"], ["end", "ends"], ["report", "a report: click it"],
+];
+
 function helpText() {
-  const examples = [["write", "a system call, an interrupt or a fault by its name"], ["irq 27", "an interrupt by its number"], ["task 3, hello", "all of a task"], ["fault", "all of a class: syscall, irq, fault, serror, brk"], ["EFAULT, main+0x", "words in calls, results, syndromes and places; several must all be there"]];
-  const shapes = [["▲ green", "wakes a task; the arrow goes to it"], ["▼", "is preempted"], ["◆", "a signal is sent, or acted upon"], ["＋", "makes a task"], ["▶", "another program, or another task on the CPU"], ["■", "ends"], ["⚑ red", "a report: click it"]];
-  const rows = (list) => make("table", {}, make("tbody", {}, list.map(([left, right]) => make("tr", {}, make("td", {}, left), make("td", {}, right)))));
+  const cell = (content) => make("td", {}, content);
+  const rows = (list) => make("table", {}, make("tbody", {}, list.map((row) => make("tr", {}, row.map(cell)))));
+  const keycaps = (keys) => keys.flatMap((key) => [make("kbd", {}, key), " "]);
   return [
     button("close", () => $("keys").close(), { class: "close" }),
     make("h2", {}, "How to read and move"),
-    make("p", {}, "A box at EL1 is one exception, from the first instruction of its vector slot to eret. Boxes in it came while it was being handled; hatched is off the CPU; a torn right end never returned. Where boxes are thinner than a pixel, a column stands for all of them."),
+    paragraph(`A box at EL1 is one exception, from the first instruction of its vector slot to eret. Boxes in it came
+      while it was being handled; hatched is off the CPU; a torn right end never returned. Where boxes are thinner than
+      a pixel, a column stands for all of them.`),
     make("h3", {}, "Keys"),
-    rows(KEYS.map(([keys, what]) => [keys.map((key) => [make("kbd", {}, key), " "]).flat().reduce((box, part) => (box.append(part), box), make("span")), what])),
+    rows(KEYS.map(([keys, what]) => [keycaps(keys), what])),
     make("h3", {}, "Search"),
-    rows(examples.map(([text, what]) => [make("code", {}, text), what])),
+    rows(SEARCHES.map(([text, what]) => [make("code", {}, text), what])),
     make("h3", {}, "Marks above a task"),
-    rows(shapes),
-    make("p", { class: "lead" }, "The address of the page holds the view and what is selected: copy it to point at one exception."),
+    make("ul", { class: "shapes" }, MARKS.map(([type, what]) => make("li", {}, pictureOf(type), what))),
+    paragraph("The address of the page holds the view and what is selected: copy it to point at one exception."),
   ];
+}
+
+function pictureOf(type) {
+  const canvas = make("canvas", { "aria-hidden": "true" }), density = devicePixelRatio || 1;
+  Object.assign(canvas, { width: 18 * density, height: 16 * density });
+  Object.assign(canvas.style, { width: "18px", height: "16px" });
+  const context = canvas.getContext("2d");
+  context.scale(density, density);
+  glyph(context, type, 9, 8);
+  return canvas;
+}
+
+function showHelp() {
+  $("keys").replaceChildren(...helpText());
+  $("keys").showModal();
 }
 
 function onKey(event) {
@@ -1167,13 +1328,16 @@ function onKey(event) {
   const actions = {
     w: () => zoom(0.7), "+": () => zoom(0.7), "=": () => zoom(0.7), s: () => zoom(1 / 0.7), "-": () => zoom(1 / 0.7),
     a: () => pan(-0.15), d: () => pan(0.15), 0: showAll, f: fitSelection, n: () => step(1), N: () => step(-1),
-    "[": () => neighbour(-1), "]": () => neighbour(1), "?": () => $("keys").showModal(),
+    "[": () => neighbour(-1), "]": () => neighbour(1), ",": () => walk(-1), ".": () => walk(1), "?": showHelp,
     "/": () => $("query").select(),
     Escape: () => (state.range ? (state.range = null, invalidate()) : state.hits ? searchFor("") : choose(null)),
   };
   // In what scrolls by itself the arrows scroll.
   if (!event.target.closest("#panel, #costs")) {
-    Object.assign(actions, { ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15), ArrowUp: () => { box.scrollTop -= ROW * 2; }, ArrowDown: () => { box.scrollTop += ROW * 2; } });
+    Object.assign(actions, {
+      ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15),
+      ArrowUp: () => { box.scrollTop -= ROW * 2; }, ArrowDown: () => { box.scrollTop += ROW * 2; },
+    });
   }
   if (!Object.hasOwn(actions, event.key)) return;
   event.preventDefault();
@@ -1186,14 +1350,24 @@ function neighbour(by) {
   if (to !== undefined) select(to);
 }
 
+/** To the exception before or behind what is selected, or else what is at the left of the view. */
+function walk(by) {
+  const { type, start } = data.spans;
+  let i = state.selection?.what === "span" ? state.selection.index + by : start.findIndex((t) => t >= view.start);
+  while (i >= 0 && i < model.length && type[i] !== EXCEPTION) i += by;
+  if (i >= 0 && i < model.length) select(i);
+}
+
 function onWheel(event) {
-  const unit = event.deltaMode === 1 ? 18 : 1, { left } = $("lanes").getBoundingClientRect(), x = event.clientX - left;
+  const { deltaX, deltaY, ctrlKey, shiftKey } = event, unit = event.deltaMode === 1 ? 18 : 1;
+  const onLanes = event.currentTarget === $("scroll"), x = event.clientX - $("lanes").getBoundingClientRect().left;
   // Over the names the wheel scrolls the tasks.
-  if (x < LABELS && !event.ctrlKey) return;
+  if (onLanes && x < LABELS && !ctrlKey) return;
   event.preventDefault();
-  const [dx, dy] = event.shiftKey && !event.deltaX ? [event.deltaY, 0] : [event.deltaX, event.deltaY];
-  if (!event.ctrlKey && Math.abs(dx) > Math.abs(dy)) show(view.start + dx * unit / scale(), view.end - view.start);
-  else zoom(Math.exp(clamp(dy * unit * (event.ctrlKey ? 0.01 : 0.0022), -1.2, 1.2)), time(x));
+  const [dx, dy] = shiftKey && !deltaX ? [deltaY, 0] : [deltaX, deltaY];
+  if (!ctrlKey && Math.abs(dx) > Math.abs(dy)) show(view.start + dx * unit / scale(), view.end - view.start);
+  // Browsers tell a pinch as small turns of the wheel with Ctrl.
+  else zoom(Math.exp(clamp(dy * unit * (ctrlKey ? 0.01 : 0.0022), -1.2, 1.2)), onLanes ? time(x) : undefined);
 }
 
 /** Drags, clicks and pinches on the lanes. */
@@ -1204,6 +1378,7 @@ function listenToLanes(canvas) {
     const { left, top } = canvas.getBoundingClientRect();
     return { x: event.clientX - left, y: event.clientY - top };
   };
+  const origin = (point) => ({ ...point, start: view.start, scroll: $("scroll").scrollTop });
   const spread = () => {
     const [a, b] = [...pointers.values()];
     return { middle: (a.x + b.x) / 2, apart: Math.max(Math.hypot(a.x - b.x, a.y - b.y), 10) };
@@ -1214,7 +1389,7 @@ function listenToLanes(canvas) {
     pointers.set(event.pointerId, point);
     canvas.setPointerCapture(event.pointerId);
     const measuring = event.shiftKey || (point.y < RULER && point.x > LABELS);
-    drag = { ...point, start: view.start, scroll: $("scroll").scrollTop, moved: false, from: measuring ? time(point.x) : null };
+    drag = { ...origin(point), moved: false, from: measuring ? time(point.x) : null };
     if (measuring) state.range = null;
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -1243,15 +1418,15 @@ function listenToLanes(canvas) {
     if (!pointers.delete(event.pointerId)) return;
     canvas.classList.remove("dragging");
     if (event.type === "pointerup" && !drag.moved) clickAt(at(event));
-    if (pointers.size) drag = { ...[...pointers.values()][0], start: view.start, scroll: $("scroll").scrollTop, moved: true, from: null };
+    if (pointers.size) drag = { ...origin([...pointers.values()][0]), moved: true, from: null };
   };
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);
   canvas.addEventListener("pointerleave", () => hoverAt(null));
   canvas.addEventListener("dblclick", (event) => {
     const found = hit(at(event).x, at(event).y);
-    if (found?.what === "span") fit(data.spans.start[found.index], data.spans.end[found.index]);
-    if (found?.what === "running") fit(cpus[found.cpu].running.start[found.index], cpus[found.cpu].running.end[found.index]);
+    const list = { span: data.spans, running: cpus[found?.cpu]?.running }[found?.what];
+    if (list) fit(list.start[found.index], list.end[found.index]);
   });
 }
 
@@ -1266,8 +1441,12 @@ function hoverAt(event, point) {
 function clickAt({ x, y }) {
   const found = hit(x, y);
   state.range = null;
+  invalidate();
   if (found?.what === "span" || found?.what === "mark") choose(found.what, found.index);
-  else if (!found) choose(null);
+  else if (found?.what === "running") {
+    const [, task] = data.cpus[found.cpu].running[found.index];
+    $("scroll").scrollTop = (groupOf[task]?.y ?? 0) - GAP;
+  } else if (!found) choose(null);
   tellMatches();
 }
 
@@ -1295,8 +1474,10 @@ function listenToOverview(canvas) {
       return;
     }
     const by = t(event) - drag.t;
-    if (drag.grip === "start") show(Math.min(drag.start + by, drag.end - SHORTEST), drag.end - Math.min(Math.max(drag.start + by, 0), drag.end - SHORTEST));
-    else if (drag.grip === "end") show(drag.start, drag.end + by - drag.start);
+    if (drag.grip === "start") {
+      const start = clamp(drag.start + by, 0, drag.end - SHORTEST);
+      show(start, drag.end - start);
+    } else if (drag.grip === "end") show(drag.start, drag.end + by - drag.start);
     else show(drag.start + by, drag.end - drag.start);
   });
   for (const type of ["pointerup", "pointercancel"]) canvas.addEventListener(type, () => { drag = null; });
@@ -1310,6 +1491,11 @@ function listen() {
   $("scroll").addEventListener("scroll", invalidate);
   addEventListener("keydown", onKey);
   addEventListener("hashchange", recall);
+  $("only").addEventListener("change", ({ target }) => {
+    state.only = target.checked;
+    arrange();
+    invalidate();
+  });
   $("query").addEventListener("input", () => search($("query").value));
   $("query").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.shiftKey) {
@@ -1322,10 +1508,10 @@ function listen() {
     step(1);
   });
   $("previous").addEventListener("click", () => step(-1));
-  $("help").addEventListener("click", () => $("keys").showModal());
+  $("help").addEventListener("click", showHelp);
   $("keys").addEventListener("click", (event) => { if (event.target === $("keys")) $("keys").close(); });
   $("theme").addEventListener("click", () => {
-    document.documentElement.style.colorScheme = matchesDark() ? "light" : "dark";
+    document.documentElement.style.colorScheme = isDark() ? "light" : "dark";
     recolour();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
@@ -1343,38 +1529,57 @@ function resize() {
   const canvas = $("lanes"), { clientWidth, clientHeight } = $("scroll");
   plot = { width: Math.max(clientWidth - LABELS - EDGE, 50), height: clientHeight };
   // It covers what there is to scroll, without adding to it.
-  Object.assign(canvas.style, { width: `${clientWidth}px`, height: `${clientHeight}px`, marginBottom: `${-clientHeight}px` });
+  const size = { width: `${clientWidth}px`, height: `${clientHeight}px`, marginBottom: `${-clientHeight}px` };
+  Object.assign(canvas.style, size);
   paint();
 }
 
+const LEGEND = [
+  ["user", "program at EL0"], ["syscall", "system call"], ["irq", "interrupt"], ["handler", "its handler"],
+  ["fault", "fault"], ["brk", "breakpoint"], ["serror", "SError"], ["other", "other"], ["kernel", "kernel, idle"],
+  ["off", "off the CPU"], ["masked", "IRQs masked"],
+];
+
 function showHeader() {
-  const { title, command, machine, events, lost, end, exit, reports, timed_out } = data;
+  const { title, command, machine, events, lost, end } = data;
   document.title = `${title}: trace`;
   $("title").textContent = title;
   $("command").textContent = $("command").title = command;
   const [words, tone] = outcome();
   Object.assign($("outcome"), { textContent: words, hidden: false, className: `badge ${tone}` });
-  if (lost > 0) Object.assign($("lost"), { textContent: `the first ${plural(lost, "event")} lost`, hidden: false, title: "The ring was full, and newer events were kept in place of these. More room: trace=MIB." });
-  const fact = (value, what) => make("span", {}, make("b", {}, value), ` ${what}`);
-  $("facts").append(make("span", {}, machine), fact(number(events), "events"), fact(number(end), "instructions"), fact(number(data.tasks.length), "tasks"));
-  const legend = [["user", "program at EL0"], ["syscall", "system call"], ["irq", "interrupt"], ["handler", "its handler"], ["fault", "fault"], ["brk", "breakpoint"], ["serror", "SError"], ["other", "other"], ["kernel", "kernel, idle"], ["off", "off the CPU"], ["masked", "IRQs masked"]];
-  const classes = new Set(data.kinds.map((kind) => kind.class));
-  const there = legend.filter(([name]) => !(name in CLASSES) || classes.has(name));
-  $("legend").append(...there.map(([name, text]) => make("li", {}, swatch(name), text)));
-  // A trace of a crash ends in the report of the crash.
-  const crashed = reports.length > 0 && (exit === 121 || (exit > 128 && !timed_out && reports.at(-1).kind !== "warning"));
-  if (reports.length) {
-    const text = crashed ? "the report of the crash" : plural(reports.length, "report");
-    Object.assign($("to-report"), { textContent: text, hidden: false, onclick: () => toReport(reports.length - 1) });
+  if (lost > 0) {
+    const why = "The ring was full, and newer events were kept in place of these. More room: trace=MIB.";
+    Object.assign($("lost"), { textContent: `the first ${plural(lost, "event")} lost`, hidden: false, title: why });
   }
-  return crashed;
+  const facts = [[number(events), "events"], [number(end), "instructions"], [number(data.tasks.length), "tasks"]];
+  const fact = ([value, what]) => make("span", {}, make("b", {}, value), ` ${what}`);
+  $("facts").append(make("span", {}, machine), ...facts.map(fact));
+  const classes = new Set(data.kinds.map((kind) => kind.class));
+  const there = LEGEND.filter(([name]) => !Object.hasOwn(CLASSES, name) || classes.has(name));
+  $("legend").append(...there.map(([name, text]) => make("li", {}, swatch(name), text)));
 }
 
+/** Whether the last report is of what ended the machine: a trace of a crash ends in the report of the crash. */
+function crashed() {
+  const { exit, timed_out, reports } = data, last = reports.at(-1)?.kind;
+  return !timed_out && ((exit === 121 && last === "panic") || (exit > 128 && last === "death"));
+}
+
+function offerReports() {
+  const { reports } = data;
+  if (!reports.length) return;
+  const textContent = crashed() ? "the report of the crash" : plural(reports.length, "report");
+  Object.assign($("to-report"), { textContent, hidden: false, onclick: () => toReport(reports.length - 1) });
+}
+
+/** Says in place of the trace what is wrong with it. */
 function fail(problem) {
-  const text = problem instanceof Problem ? problem : new Problem("The page could not show this trace", String(problem?.message ?? problem));
-  ventry.error = `${text.title}: ${text.message}`;
+  if (!(problem instanceof Problem)) problem = new Problem("The page could not show this trace", problem);
+  const { title, message, calm } = problem;
+  ventry.error = `${title}: ${message}`;
   $("search").hidden = $("tools").hidden = true;
-  $("main").replaceWith(make("main", { id: "main", role: "alert", style: "display: block" }, make("p", { class: `failure ${text.calm ? "calm" : ""}` }, make("b", {}, text.title), text.message)));
+  const text = make("p", { class: calm ? "failure calm" : "failure" }, make("b", {}, title), message);
+  $("main").replaceWith(make("main", { id: "main", class: "failed", role: "alert" }, text));
 }
 
 async function open() {
@@ -1383,27 +1588,33 @@ async function open() {
   $("data").remove();
   model = relate();
   groups = layOut();
+  groupOf = data.tasks.map((_, index) => groups.find((group) => group.task === index));
+  wakes = wakeUps();
   cpus = schedule();
   readColours();
-  const crashed = showHeader();
+  showHeader();
+  offerReports();
   showCosts();
-  $("spacer").style.height = `${pinned() + groups.at(-1).end + GAP}px`;
-  $("keys").append(...helpText());
   view.end = Math.max(data.end, 1);
+  $("only").hidden = groups.length < 8;
+  arrange();
   listen();
   resize();
   choose(null);
   const chosen = recall();
-  if (crashed && !(chosen && state.selection)) choose("report", data.reports.length - 1);
+  if (crashed() && !(chosen && state.selection)) choose("report", data.reports.length - 1);
   paint();
 }
 
 /** Where a span is drawn, in pixels of the page. */
 function rect(i) {
-  const row = rowOf(i), { left, top } = $("lanes").getBoundingClientRect(), { start, end } = data.spans;
-  return { left: left + px(start[i]), right: left + px(end[i]), top: top + pinned() + row.y - $("scroll").scrollTop, height: ROW };
+  const { left, top } = $("lanes").getBoundingClientRect(), y = pinned() + rowOf(i).y - $("scroll").scrollTop;
+  return { left: left + px(data.spans.start[i]), right: left + px(data.spans.end[i]), top: top + y, height: ROW };
 }
 
+const rows = () => groups.flatMap((group) => group.rows);
 // For whoever tries the page from outside, tests above all.
-const ventry = (window.ventry = { view, stats, state, select, choose, search, step, fit, show, zoom, rect, hit, rows: () => groups.flatMap((group) => group.rows), pinned: () => pinned(), colours: () => colours });
+const ventry = (window.ventry = {
+  view, stats, state, select, choose, search, fit, show, zoom, px, time, rect, hit, rows, pinned, colours: () => colours,
+});
 ventry.ready = open().catch(fail).then(() => ventry);

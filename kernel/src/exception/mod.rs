@@ -119,6 +119,7 @@ macro_rules! unmask {
         unsafe { crate::site::trace_point!(IRQS_ON, last "msr daifclr, #0b1111") }
     };
     ($mask:literal) => {
+        const { assert!($mask & 0b0010 == 0, "IRQs are unmasked by 0b1111, which is a trace point") };
         // SAFETY: the frame is saved and ESR and FAR are read; see the table in the module's documentation. Not `nomem`.
         unsafe { core::arch::asm!(concat!("msr daifclr, #", $mask), options(nostack, preserves_flags)) }
     };

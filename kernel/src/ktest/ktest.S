@@ -77,6 +77,30 @@ ktest_trace_point:
     trace_point {TRACE_PREEMPT}, last="nop"
     b       ktest_returned
 
+// ktest_path: an exception of the kernel between two trace points; ktest_path_in_window: in a window to user memory, on a CPU that has
+// need of one.
+    .global ktest_path
+ktest_path:
+    trace_point {TRACE_PREEMPT}, last="nop"
+    brk     #{PROBE}
+    trace_point {TRACE_PREEMPT}, last="nop"
+    ret
+    .global ktest_path_in_window
+ktest_path_in_window:
+    stp     x29, x30, [sp, #-16]!
+    mov     x29, sp
+    without_pan
+    window_open x0
+    isb
+    end_without_pan
+    bl      ktest_path
+    without_pan
+    window_close x0
+    isb
+    end_without_pan
+    ldp     x29, x30, [sp], #16
+    ret
+
 // ktest_returned: where an exception that came back goes on: stores x0..x30 to ktest_registers, then tells the test by
 // BRK. Clobbers TPIDR_EL0.
     .global ktest_returned

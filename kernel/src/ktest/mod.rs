@@ -12,11 +12,14 @@ mod report;
 mod slot;
 mod stack;
 
+use crate::percpu::PerCpu;
 use crate::site::{kind, point_macro};
 use crate::sync::IrqLock;
+use crate::uaccess::CURRENT_TTBR0;
 use crate::{console, extable, kprintln, power};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
+use core::mem::offset_of;
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use heapless::String;
@@ -32,7 +35,11 @@ pub const RETURNED: u16 = 0x7e58;
 
 global_asm!(
     point_macro!(),
+    include_str!("../uaccess/window.S"),
     include_str!("ktest.S"),
+    PROBE = const PROBE,
+    CURRENT_TTBR0 = const CURRENT_TTBR0,
+    CPU_EMPTY_TTBR0 = const offset_of!(PerCpu, empty_ttbr0),
     RETURNED = const RETURNED,
     NR_EXIT = const __NR_exit,
     TRACE_PREEMPT = const kind::PREEMPT,

@@ -3,7 +3,7 @@
 use super::Test;
 use super::el1::UNMAPPED;
 use super::program::descriptor;
-use crate::mm::DEVICES_BASE;
+use crate::mm::{DEVICES_BASE, LINEAR_BASE};
 use crate::percpu::this_cpu;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -16,6 +16,11 @@ pub(super) const TESTS: &[Test] = &[
     ("panic.oom", || drop(core::hint::black_box(Vec::<u8>::with_capacity(1 << 40)))),
     ("report.fault", || {
         this_cpu().current.store(UNMAPPED, Relaxed);
+        panic!("asked for by a test")
+    }),
+    ("trace.fault", || {
+        // The linear map has nothing there: `virt` has no RAM at 0.
+        this_cpu().current.store(LINEAR_BASE, Relaxed);
         panic!("asked for by a test")
     }),
     ("report.console", || {

@@ -8,10 +8,19 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trap::frame::PtRegs;
 
-pub(super) const TESTS: &[Test] = &[("daif", daif), ("trace.point", trace_point)];
+pub(super) const TESTS: &[Test] = &[
+    ("daif", daif),
+    ("trace.point", trace_point),
+    // SAFETY: the handler steps over the BRK.
+    ("trace.path", || unsafe { ktest_path() }),
+    // SAFETY: the same, in a task that has user memory.
+    ("trace.path.window", || program::in_task(|| unsafe { ktest_path_in_window() })),
+];
 
 unsafe extern "C" {
     fn ktest_returned();
+    fn ktest_path();
+    fn ktest_path_in_window();
     fn ktest_trace_point(pattern: *const u64, sp: usize, nzcv: u64, daif: u64) -> !;
     static ktest_exit: u8;
     static ktest_slots: [unsafe extern "C" fn(*const u64, usize) -> !; 16];

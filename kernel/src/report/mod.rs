@@ -186,7 +186,7 @@ fn write(event: Event<'_>) {
 /// Writes a report, and ends the machine. On the overflow stack, as the one in use may be nearly full.
 fn end(event: Event<'_>) -> ! {
     // SAFETY: masking is always allowed; nothing else is to run on this CPU any more.
-    unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
+    unsafe { trace_point!(IRQS_OFF, first "msr daifset, #0xf") };
     let event = addr_of!(event);
     let top = this_cpu().overflow_stack.load(Relaxed);
     if (top - THREAD_SIZE..top).contains(&event.addr()) {
@@ -230,9 +230,10 @@ extern "C" fn end_here(event: *const c_void) {
 
 /// Writes a report for tools.
 fn write_record(report: &Report) {
-    // SAFETY: a nop, unless traced.
-    unsafe { trace_point!(REPORT) };
-    console::record(report);
+    if console::record(report) {
+        // SAFETY: a nop, unless traced.
+        unsafe { trace_point!(REPORT) };
+    }
 }
 
 fn set_cause(report: &mut Report, cause: fmt::Arguments<'_>) {

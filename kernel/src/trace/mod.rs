@@ -6,19 +6,21 @@
 //!
 //! Who reads the rings is outside: `cargo xtask trace` takes them from the machine's memory when it has ended.
 
-use crate::mm::{OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
+use crate::mm::stacks::THREAD_SIZE;
+use crate::mm::{LINEAR_BASE, LINEAR_SIZE, OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
 use crate::percpu::{cpus, this_cpu};
 use crate::sched::task::{State as TaskState, Task, flags};
 use crate::site::{STUB_COST, kind};
 use crate::{irq, sched};
-use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
+use aarch64_cpu::registers::{CNTFRQ_EL0, ESR_EL1, FAR_EL1, Readable, SP_EL0};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trap::frame::PtRegs;
+use trap::pstate::{Mode, Pstate};
 use trap::slot::Slot;
-use trap::trace::{Directory, Event, Left, MAGIC, Name, RECORD_WORDS, Record, SCHEMA, Saved, State};
+use trap::trace::{Directory, Event, Left, MAGIC, Name, RECORD_WORDS, Record, Ring, SCHEMA, Saved, State, Way};
 
 global_asm!(
     include_str!("call.S"),
@@ -40,6 +42,9 @@ unsafe extern "C" {
     static _trace_stubs: u8;
     static _trace_stubs_end: u8;
 }
+
+/// Bytes of stack that writing an event down may use.
+const ROOM: usize = 2048;
 
 /// PSTATE.I, in DAIF and SPSR.
 const I: u64 = 1 << 7;
@@ -83,29 +88,30 @@ pub fn init(mib: usize) -> Result<(), OutOfMemory> {
     DIRECTORY.frequency.store(CNTFRQ_EL0.get(), Relaxed);
     // SAFETY: written by the assembler.
     DIRECTORY.uncounted.store(STUB_COST + unsafe { trace_uncounted }, Relaxed);
-    for (el, slot) in [Slot::El0Irq, Slot::El1hIrq].into_iter().enumerate() {
-        let (entry, exit) = path(slot);
-        DIRECTORY.entry[el].store(entry, Relaxed);
-        DIRECTORY.exit[el].store(exit, Relaxed);
+    for way in [Way::El0, Way::El1, Way::El1Window] {
+        let (entry, exit) = length(way);
+        DIRECTORY.entry[way as usize].store(entry, Relaxed);
+        DIRECTORY.exit[way as usize].store(exit, Relaxed);
     }
     DIRECTORY.magic.store(MAGIC, Relaxed);
     Ok(())
 }
 
-/// The instructions of an exception outside of its two events: from the first one of its slot on, and up to `eret`. As this CPU
-/// executes them, whose window to user memory is closed.
-fn path(slot: Slot) -> (u64, u64) {
+/// The instructions of an exception outside of its two events, as this CPU executes them: from the first one of its slot on, and up
+/// to `eret`.
+fn length(way: Way) -> (u64, u64) {
     const ERET: u32 = 0xd69f_03e0;
     let stubs = (&raw const _trace_stubs).addr()..(&raw const _trace_stubs_end).addr();
     // Before the first event, between the two, and behind the second.
+    let slot = if way == Way::El0 { Slot::El0Irq } else { Slot::El1hIrq };
     let (mut pc, mut counts, mut part) = ((&raw const vectors).addr() + slot as usize * 128, [0; 3], 0);
     loop {
         // SAFETY: the text of the way in and out, which ends in an eret.
         let instruction = unsafe { with_exposed_provenance::<u32>(pc).read() };
-        // B, and CBZ, which is taken; how far, in instructions.
+        // B, and CBZ, by which all is skipped that a window needs; how far, in instructions.
         let distance = match instruction >> 24 {
             0x14..0x18 => (instruction << 6) as i32 >> 6,
-            0xb4 => (instruction << 8) as i32 >> 13,
+            0xb4 if way != Way::El1Window => (instruction << 8) as i32 >> 13,
             _ => 1,
         };
         let next = pc.wrapping_add_signed(4 * distance as isize);
@@ -123,12 +129,27 @@ fn path(slot: Slot) -> (u64, u64) {
     }
 }
 
-/// Writes an event down. Everything is masked.
+/// A trace point is passed. Everything is masked. Writes its event down, but where that would hide what is going on: on a stack that
+/// it would overflow, and in the middle of another, which then has faulted.
 extern "C" fn trace_event(point: &Point, time: u64) -> Cost {
     let cpu = this_cpu();
     let ring = &DIRECTORY.rings[cpu.index];
+    let room = core::ptr::from_ref(point).addr() % THREAD_SIZE;
+    if room < ROOM || cpu.tracing.swap(true, Relaxed) {
+        ring.skipped.store(ring.skipped.load(Relaxed) + 1, Relaxed);
+    } else {
+        write_down(point, time, ring);
+        cpu.tracing.store(false, Relaxed);
+    }
+    ring.calls.store(ring.calls.load(Relaxed) + 1, Relaxed);
+    Cost { spent: &ring.spent, began: time }
+}
+
+/// The event of a trace point goes into the ring, if there is one.
+#[inline(never)]
+fn write_down(point: &Point, time: u64, ring: &Ring) {
     if let Some(event) = event(point) {
-        let task = sched::reported_task();
+        let task = running();
         let (flags, preempt) = task.map_or((0, 0), |task| (task.flags.load(Relaxed), task.preempt.depth()));
         let record = Record {
             time,
@@ -151,8 +172,6 @@ extern "C" fn trace_event(point: &Point, time: u64) -> Cost {
         let storage = unsafe { core::slice::from_raw_parts(storage, size) };
         ring.push(storage, &words[..length]);
     }
-    ring.calls.store(ring.calls.load(Relaxed) + 1, Relaxed);
-    Cost { spent: &ring.spent, began: time }
 }
 
 /// What happened, if it did.
@@ -166,13 +185,20 @@ fn event(point: &Point) -> Option<Event> {
             let slot = if number == kind::ENTER_BAD_STACK { a as usize } else { number as usize };
             // SAFETY: at this kind of point, SP is that of a frame that has been saved.
             let regs = unsafe { &*frame };
+            // With SP_EL0 as its stack, the interrupted code's SP was not the one that the frame was reserved on.
+            let el1t = Pstate(regs.pstate).mode() == (Mode::A64 { el: 1, own_sp: false });
             Event::Enter {
                 slot: Slot::ALL[slot & 0xf],
                 frame: frame.addr() as u64,
-                esr: aarch64_cpu::registers::ESR_EL1.get(),
-                far: aarch64_cpu::registers::FAR_EL1.get(),
+                esr: ESR_EL1.get(),
+                far: FAR_EL1.get(),
                 window: regs.access_window != 0,
-                saved: Saved { regs: regs.regs, sp: regs.sp, pc: regs.pc, pstate: regs.pstate },
+                saved: Saved {
+                    regs: regs.regs,
+                    sp: if el1t { SP_EL0.get() } else { regs.sp },
+                    pc: regs.pc,
+                    pstate: regs.pstate,
+                },
             }
         }
         kind::EXIT => {
@@ -201,7 +227,7 @@ fn event(point: &Point) -> Option<Event> {
         kind::SWITCH => {
             // SAFETY: `schedule` passes the next task, which its run queue keeps.
             let next = unsafe { &*with_exposed_provenance::<Task>(a as usize) };
-            let left = match sched::reported_task().map_or(TaskState::Runnable, Task::state) {
+            let left = match running().map_or(TaskState::Runnable, Task::state) {
                 TaskState::Runnable => Left::Runnable,
                 TaskState::Sleeping => Left::Sleeping,
                 TaskState::Stopped => Left::Stopped,
@@ -218,11 +244,18 @@ fn event(point: &Point) -> Option<Event> {
             let task = unsafe { &*with_exposed_provenance::<Task>(a as usize) };
             Event::Spawn { task: task.id, name: name(task) }
         }
-        kind::EXEC => Event::Exec { name: sched::reported_task().map_or_else(Name::default, name) },
+        kind::EXEC => Event::Exec { name: running().map_or_else(Name::default, name) },
         kind::END => Event::End { code: a as u8 },
         kind::REPORT => Event::Report { index: this_cpu().reports_traced.fetch_add(1, Relaxed) },
         _ => return None,
     })
+}
+
+/// The running task. A fault of the kernel may have been that this is none: what is nowhere near a task is not looked at, as a fault
+/// of tracing would hide the other.
+fn running() -> Option<&'static Task> {
+    let in_ram = LINEAR_BASE..LINEAR_BASE + LINEAR_SIZE as usize;
+    sched::reported_task().filter(|task| in_ram.contains(&core::ptr::from_ref(*task).addr()))
 }
 
 /// A task's name; none while somebody changes it.

@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use tempfile::TempDir;
 use xtask::machine::Config;
+use xtask::trace::perfetto::check;
 use xtask::workspace;
 
 /// Command lines, parted by spaces, and their exit codes.
@@ -39,6 +40,12 @@ const CODES: &[(&str, &str, u8)] = &[
     ("wrong.timeout", "qemu --timeout 0 hello", 2),
     ("wrong.smp", "qemu --smp 2 --icount hello", 2),
     ("wrong.ktest", "qemu --ktest panic hello", 2),
+    ("trace.no.folder", "trace -o /nowhere/name hello", 1),
+    ("trace.no.program", "trace -o /tmp/name nonsense", 1),
+    ("trace.too.large", "trace --text --ring 256 hello", 2),
+    ("trace.no.room", "trace --text --ring 200 hello", 1),
+    ("trace.nothing", "trace --text --ring 0 hello", 2),
+    ("trace.el3", "trace --text --entry-el 3 hello", 2),
     ("explain", "explain 0x96000045 0xdead0000", 0),
     ("explain.pstate", "explain --pstate 3c5", 0),
     ("explain.nothing", "explain", 1),
@@ -63,7 +70,7 @@ const NO_PROGRAMS: &[(&str, Bytes)] = &[
     ("big.endian", || changed(5, 2)),
 ];
 
-const VERBS: &[&str] = &["setup", "doctor", "qemu", "gdb", "explain", "test", "mutants", "check"];
+const VERBS: &[&str] = &["setup", "doctor", "qemu", "trace", "gdb", "explain", "test", "mutants", "check"];
 
 pub fn trials() -> Vec<Trial> {
     let codes = CODES.iter().map(|&(name, line, code)| {
@@ -85,7 +92,9 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         })
     });
-    let others: [(&str, Test); 7] = [
+    let others: [(&str, Test); 9] = [
+        ("trace", trace),
+        ("trace.text", trace_text),
         ("explain.log", explain_log),
         ("help", help),
         ("exec", exec),
@@ -96,6 +105,49 @@ pub fn trials() -> Vec<Trial> {
     ];
     let others = others.map(|(name, test)| trial(format!("commands::{name}"), test));
     codes.chain(no_programs).chain(others).collect()
+}
+
+/// Two files for a machine that crashes, and its exit code; Perfetto's is strictly nested. The console goes where `qemu` has it.
+fn trace() -> Result<()> {
+    let folder = TempDir::new()?;
+    let name = folder.path().join("c");
+    let name = name.to_str().context("a path in UTF-8")?;
+    let output = xtask(["trace", "-o", name, "crash", "null"])?;
+    exited(&output, 139)?;
+    ensure!(!output.stdout.is_empty(), "no console");
+    let mut files: Vec<_> = fs::read_dir(&folder)?.map(|file| Ok(file?.file_name())).collect::<Result<_>>()?;
+    files.sort();
+    same("files", files, ["c.html", "c.json"].map(Into::into).into())?;
+    let json = serde_json::from_slice(&fs::read(folder.path().join("c.json"))?)?;
+    ensure!(check(&json).map_err(anyhow::Error::msg)? > 4, "hardly any events");
+    let page = fs::read_to_string(folder.path().join("c.html"))?;
+    for loads in ["src=", "href=\"http", "@import", "url("] {
+        ensure!(!page.contains(loads), "the page loads something: {loads}");
+    }
+    Ok(())
+}
+
+/// As text, it is all that is on standard output, and no file is written: each line is a task, a CPU, four flags, a time that does not
+/// go back, and an event.
+fn trace_text() -> Result<()> {
+    let folder = TempDir::new()?;
+    let output = Command::new(tool()).args(["trace", "--text", "hello"]).current_dir(&folder).output()?;
+    exited(&output, 0)?;
+    let text = String::from_utf8(output.stdout)?;
+    let (mut last, mut calls) = (0.0, 0);
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let [task, cpu, flags, time, event] = line.split_whitespace().take(5).collect::<Vec<_>>()[..] else {
+            anyhow::bail!("a line of fewer words: {line}");
+        };
+        ensure!(task.rsplit_once('-').is_some_and(|(_, id)| id.parse::<u32>().is_ok()), "no task: {line}");
+        same("CPU", cpu, "[000]")?;
+        same("flags", flags.len(), 4)?;
+        let time: f64 = time.trim_end_matches(':').parse()?;
+        ensure!(time >= last && event.ends_with(':'), "out of order: {line}");
+        (last, calls) = (time, calls + usize::from(event == "sys_enter:"));
+    }
+    ensure!(calls > 3, "{calls} system calls");
+    same("files", fs::read_dir(&folder)?.count(), 0)
 }
 
 /// What a crashed machine said, pasted, is explained as the record of the same crash says it.

@@ -574,24 +574,28 @@ fn nested() -> Result<()> {
 
 /// The report faults: its task is where nothing is mapped.
 fn report_faults() -> Result<()> {
-    on(machine("report.fault", 0), |ran, names| {
-        let panic = second(ran)?;
-        same("slot", panic.slot, Some(Slot::El1hSync))?;
-        same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1))?;
-        same("fault address, page", panic.fault_address().map(|far| far >> 12), Some(0xf_ffff_ff00_0000))?;
-        ensure!(names.holds(panic.pc.0, "gather"), "PC is in {:?}", names.at(panic.pc.0));
-        Ok(())
-    })
+    on(machine("report.fault", 0), report_has_faulted)
+}
+
+pub fn report_has_faulted(ran: &Ran, names: &Names) -> Result<()> {
+    let panic = second(ran)?;
+    same("slot", panic.slot, Some(Slot::El1hSync))?;
+    same("ESR", panic.esr.0, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1))?;
+    same("fault address, page", panic.fault_address().map(|far| far >> 12), Some(0xf_ffff_ff00_0000))?;
+    ensure!(names.holds(panic.pc.0, "gather"), "PC is in {:?}", names.at(panic.pc.0));
+    Ok(())
 }
 
 /// A fault where the stack has little room left is reported in full: the report is written on another stack.
 fn stack_low() -> Result<()> {
-    on(machine("stack.low", 0), |ran, names| {
-        let panic = ran.panic()?;
-        let at = Instruction("ktest_load_at", 0xf940_0000);
-        exception(panic, names, at, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1), Some(Place::KernelUnmapped))?;
-        in_use(panic, StackKind::Task)
-    })
+    on(machine("stack.low", 0), stack_was_low)
+}
+
+pub fn stack_was_low(ran: &Ran, names: &Names) -> Result<()> {
+    let panic = ran.panic()?;
+    let at = Instruction("ktest_load_at", 0xf940_0000);
+    exception(panic, names, at, esr(Ec::DATA_ABORT_CURRENT, TRANSLATION | 1), Some(Place::KernelUnmapped))?;
+    in_use(panic, StackKind::Task)
 }
 
 /// An interrupt that finds no room for a frame has no syndrome, whatever the last exception left.

@@ -76,6 +76,8 @@ const TESTS: &[(&str, Ends)] = &[
     ("slot.15", MadeUp(Slot::El032Error, Some((SERROR, 0, None)), A32_USR)),
     ("daif", Well),
     ("trace.point", Well),
+    ("trace.path", Well),
+    ("trace.path.window", Well),
     ("irq.spurious", Well),
     ("irq.unexpected", Well),
     ("preempt", Well),

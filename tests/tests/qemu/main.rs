@@ -8,8 +8,10 @@ mod boot;
 mod commands;
 mod counters;
 mod faults;
+mod hyp;
 mod ktest;
 mod machine;
+mod page;
 mod programs;
 mod strangers;
 mod trace;
@@ -37,7 +39,9 @@ fn all() -> Vec<Trial> {
         commands::trials(),
         counters::trials(),
         faults::trials(),
+        hyp::trials(),
         ktest::trials(),
+        page::trials(),
         programs::trials(),
         strangers::trials(),
         trace::trials(),

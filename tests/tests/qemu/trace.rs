@@ -1,7 +1,8 @@
 //! The trace: what the kernel wrote down, against QEMU's own log and the kernel's counters.
 
 use crate::binary::{Code, MASK_ALL};
-use crate::machine::{Names, Ran, Test, images, program, run, same, trial};
+use crate::faults;
+use crate::machine::{Names, PANIC, Ran, Test, images, program, run, same, trial};
 use crate::strangers::compile;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -10,7 +11,7 @@ use std::fs;
 use std::time::Duration;
 use trap::frame::NO_SYSCALL;
 use trap::slot::Slot;
-use trap::trace::{Event, Left, Record};
+use trap::trace::{Event, Left, Record, Way};
 use xtask::machine::{Config, Program, TIMED_OUT, Tracing};
 use xtask::setup::has_c;
 use xtask::trace::memory::{Cpu, Memory, Rings};
@@ -39,6 +40,12 @@ const OTHERS: &[(&str, Test)] = &[
     ("signals", signals),
     ("overruns", overruns),
     ("point", point),
+    ("path", || path("trace.path", false)),
+    ("path.window", || path("trace.path.window", true)),
+    ("stack.low", || same_report("stack.low", true, faults::stack_was_low)),
+    ("report.fault", || same_report("report.fault", false, faults::report_has_faulted)),
+    ("fault", || same_report("trace.fault", true, tracing_has_faulted)),
+    ("names", names),
     ("panic", panic),
     ("overflow", overflow),
     ("hang", hang),
@@ -52,7 +59,9 @@ pub fn trials() -> Vec<Trial> {
         })
     });
     let others = OTHERS.iter().map(|&(name, test)| trial(format!("trace.{name}"), test));
-    agree.chain(others).chain(has_c().then(|| trial("trace.cost", cost))).collect()
+    let with_c: [(&str, Test); 2] = [("cost", cost), ("stopped", stopped)];
+    let with_c = with_c.map(|(name, test)| trial(format!("trace.{name}"), test));
+    agree.chain(others).chain(with_c.into_iter().filter(|_| has_c())).collect()
 }
 
 /// Runs a machine with a ring of `mib` MiB, time by instructions, and gives what it wrote down to `look`.
@@ -64,10 +73,10 @@ fn traced(mut config: Config, mib: u32, look: impl FnOnce(&Ran, &Rings) -> Resul
     run(&config, |ran| look(ran, &memory.rings(kernel)?))
 }
 
-/// The events of the only CPU, of which none is lost.
+/// The events of the only CPU, of which none is lost or was left out.
 fn all(rings: &Rings) -> Result<&[Record]> {
-    let [Cpu { lost, records }] = &rings.cpus[..] else { anyhow::bail!("{} CPUs", rings.cpus.len()) };
-    same("lost events", *lost, 0)?;
+    let [Cpu { lost, skipped, records }] = &rings.cpus[..] else { anyhow::bail!("{} CPUs", rings.cpus.len()) };
+    same("events lost, and left out", (*lost, *skipped), (0, 0))?;
     Ok(records)
 }
 
@@ -214,8 +223,10 @@ fn irqs_alternate(line: &str) -> Result<()> {
                 Event::Irq { intid } => {
                     ensure!(off && record.state.in_irq, "{state}: not in an interrupt");
                     same(&state, handling.replace(intid), None)?;
+                    ensure!(record.state.preempt > 0, "{state}: it could be preempted");
                 }
                 Event::IrqEnd { intid, .. } => same(&state, handling.take(), Some(intid))?,
+                Event::Preempt => same(&state, (record.state.need_resched, record.state.preempt), (true, 0))?,
                 _ => {}
             }
             // What unmasks them is written down before it does.
@@ -305,23 +316,93 @@ fn point() -> Result<()> {
     Ok(())
 }
 
-/// No exception comes while an event is written down, wherever interrupts come.
+/// What the ways in and out of the kernel itself take, inside of a window to user memory and outside, is what is told.
+fn path(name: &str, in_window: bool) -> Result<()> {
+    for cpu in ["cortex-a72", "max"] {
+        let config = Config { ktest: Some(name.into()), cpu: cpu.into(), append: "tick=1".into(), ..program("init") };
+        traced(config, 1, |ran, rings| {
+            ran.ended(0)?;
+            let time = |record: &Record| record.time - record.spent - record.calls * rings.uncounted;
+            let records: Vec<_> = all(rings)?.iter().skip_while(|record| record.event != Event::Preempt).collect();
+            let place = |wanted: fn(&Event) -> bool| {
+                let found = records.iter().skip(1).find(|record| wanted(&record.event));
+                found.map(|record| (time(record), record.event)).context("an event is missing")
+            };
+            let (entered, event) = place(|event| matches!(event, Event::Enter { .. }))?;
+            let Event::Enter { window, .. } = event else { unreachable!() };
+            same("window", window, in_window && cpu != "max")?;
+            let (left, _) = place(|event| matches!(event, Event::Exit { .. }))?;
+            let (end, _) = place(|event| *event == Event::Preempt)?;
+            let way = Way::new(true, window) as usize;
+            // The nop of the first trace point, and the BRK.
+            let told = 2 + rings.entry[way] + (left - entered) + rings.exit[way];
+            same(&format!("instructions on {cpu}"), told, end - time(records[0]))
+        })?;
+    }
+    Ok(())
+}
+
+/// A report is what it would be if nobody traced, where tracing has no stack left, or would fault itself. What is not written down
+/// then is counted.
+fn same_report(name: &str, skips: bool, told: fn(&Ran, &Names) -> Result<()>) -> Result<()> {
+    let names = Names::read(&images(true).elf)?;
+    traced(Config { ktest: Some(name.into()), ..program("init") }, 1, |ran, rings| {
+        same("some events were not written down", rings.cpus[0].skipped > 0, skips)?;
+        told(ran, &names)
+    })
+}
+
+/// Tracing itself has faulted: that is reported, and the machine ends.
+fn tracing_has_faulted(ran: &Ran, names: &Names) -> Result<()> {
+    same("exit code", ran.outcome.code, PANIC)?;
+    let panic = ran.panics.first().context("no report")?;
+    ensure!(names.holds(panic.pc.0, "write_down"), "PC is in {:?}", names.at(panic.pc.0));
+    Ok(())
+}
+
+/// Each task is made before it runs, and its program's name is told.
+fn names() -> Result<()> {
+    traced(program("init"), 64, |_, rings| {
+        let (mut made, mut programs) = (vec![0], Vec::new());
+        for record in all(rings)? {
+            ensure!(made.contains(&record.task), "task {} runs before it is made", record.task);
+            match record.event {
+                Event::Spawn { task, .. } => made.push(task),
+                Event::Exec { name } => programs.push(name.as_str().to_owned()),
+                _ => {}
+            }
+        }
+        for program in ["hello", "registers", "preempt", "forktree", "crash"] {
+            ensure!(programs.iter().any(|name| name == program), "{program} is not among {programs:?}");
+        }
+        Ok(())
+    })
+}
+
+/// A task that is stopped, goes on and is killed.
+fn stopped() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let path = compile(&folder, "stop", &["-nostdlib", "-ffreestanding"])?;
+    traced(Config { program: Program::Host(path), ..program("init") }, 8, |ran, rings| {
+        ran.ended(0)?;
+        let events: Vec<_> = all(rings)?.iter().filter(|record| record.task == 2).map(|record| record.event).collect();
+        let place = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted);
+        let stop = place(&|event| *event == Event::Deliver { signal: 19 }).context("SIGSTOP is not acted on")?;
+        let left =
+            place(&|event| matches!(event, Event::Switch { left: Left::Stopped, .. })).context("it does not stop")?;
+        let kill = place(&|event| *event == Event::Deliver { signal: 9 }).context("SIGKILL is not acted on")?;
+        ensure!(stop < left && left < kill, "out of order: {stop} {left} {kill}");
+        Ok(())
+    })
+}
+
+/// No interrupt comes while an event is written down, or it would not be: wherever interrupts come, the kernel included.
 fn masked() -> Result<()> {
-    let names = Names::read(&images(false).elf)?;
-    let call = names.address("trace_call")?;
     for tick in [5_000, 4_001, 3_011] {
         traced(Config { append: format!("tick={tick}"), ..program("sleepers") }, 64, |ran, rings| {
             ran.ended(0)?;
-            let mut interrupts = 0;
-            for record in all(rings)? {
-                let Event::Enter { slot: Slot::El1hIrq, saved, .. } = record.event else { continue };
-                interrupts += 1;
-                let place = names.at(saved.pc);
-                // On the way in and out of it IRQs may be unmasked yet.
-                let outside =
-                    !(call + 4 * 12..call + 4 * 33).contains(&saved.pc) && !names.holds(saved.pc, "trace_event");
-                ensure!(outside, "an interrupt at {:#x} in {place:?}", saved.pc);
-            }
+            let of_kernel = |record: &&Record| matches!(record.event, Event::Enter { slot: Slot::El1hIrq, .. });
+            let interrupts = all(rings)?.iter().filter(of_kernel).count();
             ensure!(interrupts > 10, "{interrupts} interrupts of the kernel");
             Ok(())
         })
@@ -345,9 +426,10 @@ fn signals() -> Result<()> {
 
 /// The figures of the trace are those that a program measures while nobody traces: one instruction a tick.
 fn cost() -> Result<()> {
-    for cpu in ["cortex-a72", "max"] {
+    // getpid; and sched_yield, with locks inside of locks.
+    for (cpu, number) in [("cortex-a72", 172), ("max", 172), ("cortex-a72", 124)] {
         let folder = tempfile::TempDir::new()?;
-        let path = compile(&folder, "getpid", &["-nostdlib", "-ffreestanding"])?;
+        let path = compile(&folder, "call", &["-nostdlib", "-ffreestanding", &format!("-DNUMBER={number}")])?;
         let config =
             Config { program: Program::Host(path), cpu: cpu.into(), append: "tick=1".into(), ..program("init") };
         let mut measured = 0;
@@ -361,8 +443,8 @@ fn cost() -> Result<()> {
             let mut entered = None;
             for record in records {
                 match record.event {
-                    Event::Enter { saved, .. } if saved.regs[8] == 172 => entered = Some(time(record)),
-                    Event::Exit { syscallno: 172, .. } => {
+                    Event::Enter { saved, .. } if saved.regs[8] == number as u64 => entered = Some(time(record)),
+                    Event::Exit { syscallno, .. } if syscallno == number => {
                         let handler = time(record) - entered.take().context("no entry")?;
                         figures.push(handler + rings.entry[0] + rings.exit[0]);
                     }
@@ -371,7 +453,7 @@ fn cost() -> Result<()> {
             }
             same("calls", figures.len(), 100)?;
             // The loop itself: svc, subs, b.ne.
-            same(&format!("getpid on {cpu}"), figures, vec![measured - 3; 100])
+            same(&format!("call {number} on {cpu}"), figures, vec![measured - 3; 100])
         })?;
     }
     Ok(())
@@ -381,7 +463,7 @@ fn cost() -> Result<()> {
 fn overruns() -> Result<()> {
     traced(program("memory"), 1, |ran, rings| {
         ran.ended(0)?;
-        let Cpu { lost, records } = &rings.cpus[0];
+        let Cpu { lost, records, .. } = &rings.cpus[0];
         let (Some(first), Some(last)) = (records.first(), records.last()) else { anyhow::bail!("nothing is kept") };
         ensure!(*lost > 0 && first.calls >= *lost, "{lost} lost, before call {}", first.calls);
         ensure!(last.calls - first.calls >= records.len() as u64 - 1, "more records than calls");

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use trap::trace::{Directory, Record, Ring};
+use trap::trace::{Directory, Record, Ring, Way};
 
 /// Where QEMU's `virt` machine has its RAM.
 const RAM: u64 = 0x4000_0000;
@@ -25,9 +25,9 @@ pub struct Rings {
     /// As [`Directory::uncounted`].
     pub uncounted: u64,
     /// As [`Directory::entry`].
-    pub entry: [u64; 2],
+    pub entry: [u64; Way::COUNT],
     /// As [`Directory::exit`].
-    pub exit: [u64; 2],
+    pub exit: [u64; Way::COUNT],
     /// By CPU.
     pub cpus: Vec<Cpu>,
 }
@@ -37,6 +37,8 @@ pub struct Rings {
 pub struct Cpu {
     /// How many were overwritten by newer ones.
     pub lost: u64,
+    /// How many could not be written down, as [`Ring::skipped`].
+    pub skipped: u64,
     /// Those that were not, the oldest first.
     pub records: Vec<Record>,
 }
@@ -62,7 +64,11 @@ impl Memory {
 
     /// The trace in it, where the kernel with the ELF file `kernel` has run.
     pub fn rings(&self, kernel: &Path) -> Result<Rings> {
-        let offset = TEXT_OFFSET + image_offset(kernel, "trace_directory")?;
+        self.rings_by(TEXT_OFFSET + image_offset(kernel, "trace_directory")?)
+    }
+
+    /// The trace with its directory at `offset`.
+    pub(super) fn rings_by(&self, offset: u64) -> Result<Rings> {
         let words = self.words(offset, Directory::WORDS as u64)?;
         let directory = words.first_chunk().and_then(Directory::parse).context(
             "the kernel has set up no trace: it ended before it could, or its memory has no room for the ring (then its \
@@ -92,7 +98,7 @@ impl Memory {
         let offset = ring.address.load(Relaxed).checked_sub(RAM).context("its ring is not in RAM")?;
         let storage = self.words(offset, ring.size.load(Relaxed))?;
         let records = ring.records(&storage).collect::<Result<_, _>>()?;
-        Ok(Cpu { lost: ring.lost.load(Relaxed), records })
+        Ok(Cpu { lost: ring.lost.load(Relaxed), skipped: ring.skipped.load(Relaxed), records })
     }
 
     /// So many words from `offset` on.

@@ -17,6 +17,9 @@ pub mod syscall;
 pub mod text;
 pub mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use crate::images::Images;
 use crate::machine::{self, Config, Event, Program, Tracing};
 use crate::symbols::Names;
@@ -46,6 +49,8 @@ pub struct Recording {
     pub timeline: Timeline,
     /// The reports on its console, in order.
     pub reports: Vec<Report>,
+    /// What went wrong with the machine, from outside of it.
+    pub error: Option<anyhow::Error>,
     names: Names,
 }
 
@@ -94,19 +99,24 @@ pub fn record(
     let tracing = Tracing { memory: memory.path(), ring };
     let config = Config { tracing: Some(tracing), icount: Some(shift), records: true, ..config.clone() };
     let mut reports = Vec::new();
-    let (code, timed_out) = machine::watch(images, &config, |event| {
+    let watched = machine::watch(images, &config, |event| {
         if let Event::Record(json) = event {
             reports.extend(report(json));
         }
         on(event)
-    })?;
-    let rings = memory.rings(&images.elf)?;
+    });
+    let (rings, code, timed_out, error) = match (memory.rings(&images.elf), watched) {
+        (Ok(rings), Ok((code, timed_out))) => (rings, code, timed_out, None),
+        // Somebody ended QEMU: all that was written down until then is there.
+        (Ok(rings), Err(error)) => (rings, 1, false, Some(error)),
+        (Err(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
+    };
     let host = match &config.program {
         Program::Host(path) => Some(path.as_path()),
         _ => None,
     };
     let (timeline, names) = (Timeline::new(rings, shift), Names::new(images, host));
-    Ok(Recording { code, timed_out, timeline, reports, names })
+    Ok(Recording { code, timed_out, timeline, reports, error, names })
 }
 
 /// The report in a record of the console, if it is one.

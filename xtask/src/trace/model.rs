@@ -15,7 +15,7 @@ use trap::pstate::{Mode, Pstate};
 use trap::record::{Kind as ReportKind, Report};
 use trap::signal::{code_name, signal_name};
 use trap::slot::Slot;
-use trap::trace::{Event, Left, Record, Saved};
+use trap::trace::{Event, Left, Record, Saved, Way};
 
 /// The I bit of PSTATE: IRQs are masked.
 const PSTATE_I: u64 = 1 << 7;
@@ -151,7 +151,9 @@ pub struct Frame {
     pub words: Option<Text>,
     /// The syndrome field by field.
     pub fields: Option<Text>,
-    /// The interrupted PC as a place in the code.
+    /// The address of the frame on its kernel stack.
+    pub frame: String,
+    /// The instruction that it came at, or that made the system call, as a place in the code.
     pub at: Text,
     /// The interrupted PSTATE in words.
     pub pstate: Text,
@@ -348,8 +350,8 @@ struct Lane {
 /// A span that has not ended.
 struct Open {
     span: usize,
-    /// An exception's frame.
-    frame: Option<u64>,
+    /// Where an exception's frame lies, the PC in it, and how it came.
+    entered: Option<(u64, u64, Way)>,
     /// What of it is others' cost.
     inner: u64,
 }
@@ -385,10 +387,11 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         }
         self.back_on_cpu(task, t);
         match record.event {
-            Event::Enter { slot, frame, esr, far, ref saved, .. } => {
+            Event::Enter { slot, frame, esr, far, window, ref saved } => {
                 let place = self.text(format!("exception taken ({slot})"));
                 self.mask(cpu, t, place);
-                self.enter(task, t, slot, frame, (esr, far), saved);
+                let way = Way::new(slot.from_el1(), window);
+                self.enter(task, t, slot, (esr, far), (frame, saved), way);
             }
             Event::Exit { frame, pc, pstate, x0, syscallno } => {
                 let to_el1 = !matches!(Pstate(pstate).mode(), Mode::A64 { el: 0, .. } | Mode::A32("usr"));
@@ -428,19 +431,27 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         }
     }
 
-    fn enter(&mut self, task: usize, t: u64, slot: Slot, frame: u64, syndrome: (u64, u64), saved: &Saved) {
+    fn enter(
+        &mut self,
+        task: usize,
+        t: u64,
+        slot: Slot,
+        syndrome: (u64, u64),
+        (frame, saved): (u64, &Saved),
+        way: Way,
+    ) {
         // What lies below an exception from EL0 or where this frame lies now has ended without a record.
         let keep = if slot.from_el1() { self.outermost(task, frame) } else { Some(0) };
         if let Some(keep) = keep {
             self.drop_to(task, t, keep);
         }
         self.ground(task, t, None);
-        let (kind, described) = self.describe_frame(task, slot, syndrome, saved);
+        let (kind, described) = self.describe_frame(task, slot, syndrome, (frame, saved));
         self.model.frames.push(described);
         let index = self.model.frames.len() - 1;
         self.open(task, t, Type::Exception, kind);
         if let Some(open) = self.lanes[task].stack.last_mut() {
-            open.frame = Some(frame);
+            open.entered = Some((frame, saved.pc, way));
             self.model.spans[open.span].frame = Some(index);
         }
     }
@@ -448,27 +459,26 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
     fn exit(&mut self, task: usize, t: u64, frame: u64, to_el1: bool, (pc, x0, syscallno): (u64, u64, i32)) {
         if let Some(depth) = self.outermost(task, frame) {
             self.drop_to(task, t, depth + 1);
-            let Open { span, inner, .. } = self.close(task, t, false);
+            let Open { span, entered, inner } = self.close(task, t, false);
             let Span { start, kind, frame, .. } = self.model.spans[span];
-            if let Some(frame) = frame {
-                let from_el1 = self.model.frames[frame].slot.from_el1();
-                let ends = self.timeline.entry[usize::from(from_el1)] + self.timeline.exit[usize::from(to_el1)];
+            if let (Some(index), Some((_, from, way))) = (frame, entered) {
+                let ends = self.timeline.entry[way as usize] + self.timeline.exit[way as usize];
                 let total = t - start + ends;
                 self.model.spans[span].cost = Some(Instructions { own: total.saturating_sub(inner), total });
                 self.blame(task, total);
                 let is_call = kind.is_some_and(|kind| self.model.kinds[kind].class == Class::Syscall);
                 if is_call && syscallno != NO_SYSCALL {
-                    self.model.frames[frame].result = Some(syscall::result(x0));
+                    self.model.frames[index].result = Some(syscall::result(x0));
                 }
-                if self.came_from(frame) != Some(pc) {
-                    self.model.frames[frame].returned = Some(self.place(self.ids[task], pc));
+                if pc != from {
+                    self.model.frames[index].returned = Some(self.place(self.ids[task], pc));
                 }
             }
         }
         if !to_el1 {
             self.drop_to(task, t, 0);
             self.ground(task, t, Some(Type::User));
-        } else if self.lanes[task].stack.is_empty() {
+        } else if self.lanes[task].stack.is_empty() && self.lanes[task].ground.is_none() {
             self.ground(task, t, Some(Type::Kernel));
         }
     }
@@ -515,7 +525,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         self.ground(task, t, None);
         let depth = self.lanes[task].stack.len();
         let span = self.span(task, t, kind_of, depth, kind);
-        self.lanes[task].stack.push(Open { span, frame: None, inner: 0 });
+        self.lanes[task].stack.push(Open { span, entered: None, inner: 0 });
     }
 
     fn span(&mut self, task: usize, t: u64, kind_of: Type, depth: usize, kind: Option<usize>) -> usize {
@@ -560,7 +570,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
 
     /// How deep the outermost exception with its frame there lies.
     fn outermost(&self, task: usize, frame: u64) -> Option<usize> {
-        self.lanes[task].stack.iter().position(|open| open.frame == Some(frame))
+        self.lanes[task].stack.iter().position(|open| open.entered.is_some_and(|(lies, ..)| lies == frame))
     }
 
     fn mask(&mut self, cpu: usize, t: u64, place: Text) {
@@ -578,7 +588,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         task: usize,
         slot: Slot,
         (esr, far): (u64, u64),
-        saved: &Saved,
+        (address, saved): (u64, &Saved),
     ) -> (Option<usize>, Frame) {
         let syndrome = Some(Esr(esr)).filter(|_| slot.has_syndrome());
         let far = syndrome.filter(|esr| esr.far_valid()).map(|_| far);
@@ -598,7 +608,9 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             far: far.map(|far| format!("{far:#x}")),
             words: syndrome.map(|esr| self.text(esr.sentence(far).to_string())),
             fields: syndrome.map(|esr| self.text(esr.table().to_string())),
-            at: self.place(self.ids[task], saved.pc),
+            frame: format!("{address:#x}"),
+            // ELR of a system call is behind it.
+            at: self.place(self.ids[task], if is_call { saved.pc.wrapping_sub(4) } else { saved.pc }),
             pstate: self.text(format!("{:#x}: {}", saved.pstate, Pstate(saved.pstate))),
             regs: numbers.map(|value| format!("{value:x}")).collect::<Vec<_>>().join(" "),
             call: arguments.map(|arguments| syscall::call(number, arguments)),
@@ -606,11 +618,6 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             returned: None,
         };
         (kind, frame)
-    }
-
-    /// The PC that an exception saved.
-    fn came_from(&self, frame: usize) -> Option<u64> {
-        u64::from_str_radix(self.model.frames[frame].regs.split(' ').nth(32)?, 16).ok()
     }
 
     fn mark(&mut self, task: usize, t: u64, record: &Record) {

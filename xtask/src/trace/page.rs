@@ -105,16 +105,20 @@ pub fn data(about: &About, model: &Model) -> Result<String> {
 
 /// The page.
 pub fn html(about: &About, model: &Model) -> Result<String> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(data(about, model)?.as_bytes())?;
-    let data = STANDARD.encode(gzip.finish()?);
-    Ok(fill(INDEX, &data))
+    Ok(page(&packed(&data(about, model)?)?))
 }
 
-/// The viewer's `index` with everything in its place.
-fn fill(index: &str, data: &str) -> String {
-    let mut page = String::with_capacity(index.len() + STYLE.len() + SCRIPT.len() + data.len());
-    for line in index.lines() {
+/// The data as the page holds it.
+pub fn packed(json: &str) -> Result<String> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(json.as_bytes())?;
+    Ok(STANDARD.encode(gzip.finish()?))
+}
+
+/// The viewer with its style, its script and this data in their places.
+pub fn page(data: &str) -> String {
+    let mut page = String::with_capacity(INDEX.len() + STYLE.len() + SCRIPT.len() + data.len());
+    for line in INDEX.lines() {
         page.push_str(match line.trim() {
             "/*STYLE*/" => STYLE,
             "/*SCRIPT*/" => SCRIPT,

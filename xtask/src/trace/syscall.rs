@@ -84,3 +84,30 @@ fn value(value: u64) -> String {
         _ => format!("{value:#x}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_in_words() {
+        assert_eq!(call(64, &[1, 0x40_0d20, 14, 4, 5, 6]), "write(1, 0x400d20, 14)");
+        assert_eq!(call(172, &[1; 6]), "getpid()");
+        assert_eq!(call(56, &[-100i64 as u64, 0x1000, 0, 0, 9, 9]), "openat(-100, 0x1000, 0, 0)");
+        assert_eq!(call(5000, &[0; 6]), "syscall 5000(0, 0, 0, 0, 0, 0)");
+        assert_eq!((name(-1), name(79)), ("syscall -1".into(), "newfstatat".into()));
+        let results = [0, 14, -14, -4095, -4096, 0x7f_0000].map(|x0: i64| result(x0 as u64));
+        assert_eq!(results, ["0", "14", "-14 EFAULT", "-4095", "0xfffffffffffff000", "0x7f0000"]);
+    }
+
+    #[test]
+    fn the_arguments_of_all_calls_that_the_kernel_has_are_known() {
+        let table = include_str!("../../../kernel/src/syscall/mod.rs");
+        let calls: Vec<_> =
+            table.lines().filter_map(|line| line.trim().strip_prefix("(__NR_")?.split(',').next()).collect();
+        assert!(calls.len() > 20, "{calls:?}");
+        for call in calls {
+            assert!(ARGUMENTS.iter().any(|(known, _)| name(*known as i32) == call), "{call}");
+        }
+    }
+}

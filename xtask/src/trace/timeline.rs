@@ -2,7 +2,7 @@
 
 use super::memory::Rings;
 use std::collections::BTreeMap;
-use trap::trace::{Event, Name, Record};
+use trap::trace::{Event, Name, Record, Way};
 
 /// Counter ticks a second where the kernel tells none.
 const FREQUENCY: u64 = 62_500_000;
@@ -14,12 +14,14 @@ pub struct Timeline {
     pub events: Vec<Timed>,
     /// How many older events were overwritten.
     pub lost: u64,
+    /// How many were not written down at all.
+    pub skipped: u64,
     /// How many CPUs there are.
     pub cpus: usize,
     /// As [`trap::trace::Directory::entry`].
-    pub entry: [u64; 2],
+    pub entry: [u64; Way::COUNT],
     /// As [`trap::trace::Directory::exit`].
-    pub exit: [u64; 2],
+    pub exit: [u64; Way::COUNT],
 }
 
 /// An event with its time.
@@ -45,17 +47,19 @@ impl Timeline {
         let cpus = rings.cpus.len();
         let first = rings.cpus.iter().filter_map(|cpu| cpu.records.first()).map(time).min().unwrap_or_default();
         let lost = rings.cpus.iter().map(|cpu| cpu.lost).fold(0, u64::saturating_add);
+        let skipped = rings.cpus.iter().map(|cpu| cpu.skipped).fold(0, u64::saturating_add);
         let mut events = Vec::new();
         for (number, cpu) in rings.cpus.into_iter().enumerate() {
             // Where a tick is more than an instruction, the counter may seem to stand still while tracing is taken off.
             let mut now = 0;
             for record in cpu.records {
                 now = now.max(u64::try_from(time(&record) - first).unwrap_or(0));
-                events.push(Timed { t: now, cpu: number, record });
+                let event = printable(record.event);
+                events.push(Timed { t: now, cpu: number, record: Record { event, ..record } });
             }
         }
         events.sort_by_key(|event| event.t);
-        Timeline { events, lost, cpus, entry: rings.entry, exit: rings.exit }
+        Timeline { events, lost, skipped, cpus, entry: rings.entry, exit: rings.exit }
     }
 
     /// The time of the last event.
@@ -88,6 +92,14 @@ impl Names {
     pub fn follow(&mut self, record: &Record) {
         self.0.extend(named(record).filter(|(task, _)| *task != 0));
     }
+}
+
+/// The event with a name that moves no cursor and breaks no line: files may be called anything.
+fn printable(mut event: Event) -> Event {
+    if let Event::Spawn { name, .. } | Event::Switch { name, .. } | Event::Exec { name } = &mut event {
+        name.0 = name.0.map(|byte| if byte != 0 && byte.is_ascii_control() { b'?' } else { byte });
+    }
+    event
 }
 
 /// The task that the event names.

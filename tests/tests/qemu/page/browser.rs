@@ -8,15 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// Names that Chromium goes by.
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+use xtask::setup::chromium;
 
 /// No answer takes as long, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -35,21 +32,13 @@ pub struct Browser {
 /// A key or a button held while the mouse is used.
 pub const SHIFT: u32 = 8;
 
-fn find() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("CHROMIUM") {
-        return which::which(&named).with_context(|| format!("CHROMIUM names {}, which is not there", named.display()));
-    }
-    let found = NAMES.iter().find_map(|name| which::which(name).ok());
-    found.context("there is no Chromium to try the page in: cargo xtask setup brings it; or name one in CHROMIUM")
-}
-
 impl Browser {
     /// Starts one, with an empty page of this size.
     pub fn start(width: u32, height: u32, dark: bool) -> Result<Self> {
         let folder = TempDir::new()?;
         // The protocol's pipes are descriptors 3 and 4.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(find()?).args([
+        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(chromium()?).args([
             "--headless",
             "--remote-debugging-pipe",
             "--no-first-run",
@@ -77,7 +66,10 @@ impl Browser {
         });
         let mut browser = Browser { child, to, from, session: None, sent: 0, events: vec![], folder };
         browser.attach()?;
-        browser.call("Emulation.setDeviceMetricsOverride", json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }))?;
+        browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
+        )?;
         browser.scheme(dark)?;
         Ok(browser)
     }
@@ -86,7 +78,9 @@ impl Browser {
         let target = self.call("Target.createTarget", json!({ "url": "about:blank" }))?["targetId"].clone();
         let session = self.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true }))?;
         self.session = session["sessionId"].as_str().map(String::from);
-        ["Page", "Runtime", "Log", "Network"].iter().try_for_each(|part| self.call(&format!("{part}.enable"), json!({})).map(drop))
+        ["Page", "Runtime", "Log", "Network"]
+            .iter()
+            .try_for_each(|part| self.call(&format!("{part}.enable"), json!({})).map(drop))
     }
 
     /// Calls a method of the protocol.
@@ -109,7 +103,10 @@ impl Browser {
 
     fn receive(&mut self) -> Result<Value> {
         self.from.recv_timeout(LIMIT).map_err(|error| {
-            anyhow!("{error}; the browser said:\n{}", fs::read_to_string(self.folder.path().join("said")).unwrap_or_default())
+            anyhow!(
+                "{error}; the browser said:\n{}",
+                fs::read_to_string(self.folder.path().join("said")).unwrap_or_default()
+            )
         })
     }
 
@@ -145,16 +142,24 @@ impl Browser {
         serde_json::from_value(answer["result"]["value"].take()).with_context(|| format!("the value of {expression}"))
     }
 
+    /// Does something on the page.
+    pub fn run(&mut self, statements: &str) -> Result<()> {
+        self.evaluate::<Value>(&format!("(() => {{ {statements}; return null }})()")).map(drop)
+    }
+
     /// What the page asked the network for, and what it complained of.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
         self.settle()?;
         let level = |event: &Value| match event["method"].as_str() {
-            Some("Runtime.consoleAPICalled") => matches!(event["params"]["type"].as_str(), Some("error" | "warning" | "assert")),
+            Some("Runtime.consoleAPICalled") => {
+                matches!(event["params"]["type"].as_str(), Some("error" | "warning" | "assert"))
+            }
             Some("Log.entryAdded") => matches!(event["params"]["entry"]["level"].as_str(), Some("error" | "warning")),
             Some("Runtime.exceptionThrown") => true,
             Some("Network.requestWillBeSent") => {
                 let request = &event["params"];
-                request["type"] != "Document" && !request["request"]["url"].as_str().is_some_and(|url| url.starts_with("data:"))
+                request["type"] != "Document"
+                    && !request["request"]["url"].as_str().is_some_and(|url| url.starts_with("data:"))
             }
             _ => false,
         };
@@ -163,7 +168,10 @@ impl Browser {
 
     /// Waits until what was asked for is on the screen.
     pub fn settle(&mut self) -> Result<()> {
-        self.evaluate::<bool>("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))").map(drop)
+        self.evaluate::<bool>(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))",
+        )
+        .map(drop)
     }
 
     /// Light or dark, as the system would prefer it.
@@ -206,7 +214,8 @@ impl Browser {
 
     /// Turns the wheel; up is negative.
     pub fn wheel(&mut self, x: f64, y: f64, delta: f64, modifiers: u32) -> Result<()> {
-        let event = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta, "modifiers": modifiers });
+        let event =
+            json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta, "modifiers": modifiers });
         self.call("Input.dispatchMouseEvent", event)?;
         self.settle()
     }
@@ -223,11 +232,6 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", down)?;
         self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key }))?;
         self.settle()
-    }
-
-    /// Where files for it may be put.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 }
 

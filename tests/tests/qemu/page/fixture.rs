@@ -317,16 +317,23 @@ impl Machine {
 
     fn frame(&mut self, slot: &str, esr: Option<u64>, far: Option<u64>, call: Option<(&str, &str)>) -> usize {
         let place = self.rng.u64(0..40) * 4;
-        let at = self.string(&format!("{:#x} main+{:#x} (user/src/bin/hello.rs:{})", 0x40_0844 + place, 0x20 + place, 12 + place));
+        let at = self.string(&format!(
+            "{:#x} main+{:#x} (user/src/bin/hello.rs:{})",
+            0x40_0844 + place,
+            0x20 + place,
+            12 + place
+        ));
         let words = esr.map(|esr| self.string(&Esr(esr).sentence(far).to_string()));
         let fields = esr.map(|esr| self.string(&format!("{:#}", Esr(esr).table())));
         let pstate = if slot.starts_with("el0") { 0x6000_0000 } else { 0x6000_0005 };
         let shown = self.string(&format!("{pstate:#x}: {}", Pstate(pstate)));
-        let mut regs: Vec<_> = (0..31).map(|_| if self.rng.bool() { 0 } else { self.rng.u64(..) >> self.rng.u32(0..60) }).collect();
+        let mut regs: Vec<_> =
+            (0..31).map(|_| if self.rng.bool() { 0 } else { self.rng.u64(..) >> self.rng.u32(0..60) }).collect();
         regs.extend([0x7f_ffff_ef80, 0x40_0844 + place, pstate]);
         let regs: Vec<_> = regs.iter().map(|value| format!("{value:x}")).collect();
         self.frames.push(json!({
             "slot": slot,
+            "frame": "0xffffffd000013ec0",
             "esr": esr.map(|esr| format!("{esr:#x}")),
             "far": far.map(|far| format!("{far:#x}")),
             "words": words,
@@ -361,8 +368,12 @@ impl Machine {
 
     fn finish_all(&mut self) {
         self.pass(50, 60);
-        for index in self.tasks.iter().flat_map(|task| &task.stack) {
-            (self.spans[*index].end, self.spans[*index].open) = (self.now, true);
+        for task in 0..self.tasks.len() {
+            self.current = task;
+            while let Some(&index) = self.tasks[task].stack.last() {
+                self.spans[index].open = true;
+                self.end();
+            }
         }
     }
 
@@ -426,8 +437,7 @@ fn costs(spans: &[Span]) -> Vec<Value> {
             let of_kind = || spans.iter().filter(move |span| span.sort == EXCEPTION && span.kind == Some(kind));
             let (own, total): (Vec<_>, Vec<_>) = of_kind().filter_map(Span::figures).unzip();
             let count = own.len();
-            (count > 0)
-                .then(|| json!({ "kind": kind, "count": count, "self": figures(own), "total": figures(total) }))
+            (count > 0).then(|| json!({ "kind": kind, "count": count, "self": figures(own), "total": figures(total) }))
         })
         .collect();
     costs.sort_by_key(|cost| std::cmp::Reverse(cost["self"]["sum"].as_u64()));
