@@ -38,11 +38,12 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 6] = [
+    let rest: [(&str, Test); 7] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
         ("smc.is.trapped", || code("d4000003", SYSTEM_OFF, 0, Some(End::PoweredOff))),
+        ("four.vcpus", four_vcpus),
         ("spinning.guest", spinning_guest),
         ("no.memory", no_memory),
     ];
@@ -190,6 +191,60 @@ fn code(instruction: &str, function: u16, code: u8, end: Option<End>) -> Result<
         same("exit code", ran.outcome.code, code)?;
         same("end", ran.summary()?.guests[0].end, end)
     })
+}
+
+/// Each vCPU but the last starts the next and waits for its sum, to which it adds its own number and one. The first looks at
+/// the whole.
+fn four_vcpus() -> Result<()> {
+    const CODE: [u32; 32] = [
+        0xd280_0009, // mov x9, #0
+        0xd2a8_600a, // every: movz x10, #0x4300, lsl #16
+        0x8b09_0d4b, // add x11, x10, x9, lsl #3
+        0xd280_000c, // mov x12, #0
+        0xf100_0d3f, // cmp x9, #3
+        0x5400_0160, // b.eq store
+        0x5280_0060, // mov w0, #3
+        0x72b8_8000, // movk w0, #0xc400, lsl #16
+        0x9100_0521, // add x1, x9, #1
+        0x1000_02a2, // adr x2, other
+        0xaa01_03e3, // mov x3, x1
+        0xd400_0002, // hvc #0
+        0xb500_0180, // cbnz x0, fail
+        0xd503_205f, // wait: wfe
+        0xf940_056c, // ldr x12, [x11, #8]
+        0xb4ff_ffcc, // cbz x12, wait
+        0x8b09_018c, // store: add x12, x12, x9
+        0x9100_058c, // add x12, x12, #1
+        0xf900_016c, // str x12, [x11]
+        0xb500_00e9, // cbnz x9, off
+        0xf100_299f, // cmp x12, #10
+        0x5400_0061, // b.ne fail
+        0x5280_0100, // mov w0, #8
+        0x1400_0004, // b call
+        0x5280_0120, // fail: mov w0, #9
+        0x1400_0002, // b call
+        0x5280_0040, // off: mov w0, #2
+        0x72b0_8000, // call: movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+        0xaa00_03e9, // other: mov x9, x0
+        0x17ff_ffe2, // b every
+    ];
+    let image = flat(&CODE)?;
+    for gic in [2, 3] {
+        let mut config = Config { gic, ..guest(image.path()) };
+        config.guests[0].vcpus = 4;
+        run(&config, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let summary = ran.summary()?;
+            let guest = &summary.guests[0];
+            // Three are started, three switch themselves off, one all.
+            same("(end, hypercalls)", (guest.end, traps(guest, "hvc64")), (Some(End::PoweredOff), 7))?;
+            ensure!(guest.switches >= 4, "{} switches", guest.switches);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// A guest that never ends does not keep another from it; and in the end there is no result.

@@ -167,7 +167,7 @@ pub fn watch(
     std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
-    let names = Names::new(images, None);
+    let names = Names::new(images, None).with_hypervisor(&hypervisor.elf);
     let (code, timed_out) = machine::watch_command(command, &Input::Nothing, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
