@@ -95,11 +95,11 @@ enum Place {
     #[default]
     Nowhere,
     /// In `lr_pending` of a vCPU.
-    Pending(usize),
+    Pending(u8),
     /// In `active` of a vCPU.
-    Active(usize),
+    Active(u8),
     /// Visible to the guest: in List Register `.1` of vCPU `.0`.
-    Lr(usize, usize),
+    Lr(u8, u8),
 }
 
 /// One virtual interrupt.
@@ -112,6 +112,8 @@ struct Irq {
     priority: u8,
     /// SPIs. GICv2: the CPU targets, one bit each; GICv3: GICD_IROUTER.
     route: u64,
+    /// The vCPU that `route` means, the lowest if several; of SGIs and PPIs their own.
+    target: Option<u8>,
     /// Pending by an edge, by a write to GICD_ISPENDR, or (not an SGI of GICv2) as an SGI.
     latch: bool,
     /// The line is high. Of a linked interrupt: it was when the physical one was taken, and the guest has not seen it yet.
@@ -121,11 +123,11 @@ struct Irq {
     /// Acknowledged by vCPU `active_on` and not ended, with the priority and (SGIs of GICv2) the source it had then: the guest's
     /// end of interrupt must find them as they were.
     active: bool,
-    active_on: usize,
+    active_on: u8,
     active_priority: u8,
     active_source: u8,
     /// The physical interrupt it is linked to.
-    hw: Option<u32>,
+    hw: Option<u16>,
     /// The physical interrupt is active and it is for us to let it go.
     phys_active: bool,
     place: Place,
@@ -150,9 +152,13 @@ impl Irq {
 #[derive(Clone, Copy, Debug)]
 struct Loaded {
     key: Key,
-    /// As it was written.
-    lr: ListRegister,
-    /// If it is still pending: by the latch (an SGI of GICv2: from the register's source), by the line of a linked interrupt.
+    /// As written: the priority, the source of an SGI of GICv2, HW.
+    priority: u8,
+    source: u8,
+    hw: bool,
+    /// It was written as active.
+    was_active: bool,
+    /// If it is still pending: by the latch (an SGI of GICv2: from the source), by the line of a linked interrupt.
     latch: bool,
     line: bool,
     /// If it is found active it counts as active.
@@ -227,6 +233,7 @@ impl Vgic {
             self.irqs[usize::from(key)] = Irq {
                 enabled: self.version == Version::V2 && intid < SGIS,
                 level: intid >= SGIS,
+                target: self.target(key, 0),
                 hw: self.irqs[usize::from(key)].hw,
                 ..Irq::default()
             };
@@ -250,7 +257,7 @@ impl Vgic {
         }
         let irq = &mut self.irqs[usize::from(key)];
         irq.phys_active = false;
-        irq.hw = physical;
+        irq.hw = physical.map(|physical| physical as u16);
         self.update(key);
         take(&mut self.kick)
     }
@@ -360,24 +367,33 @@ impl Vgic {
         self.key(vcpu, intid).expect("the guest has this interrupt")
     }
 
+    fn is_sgi_of_v2(&self, key: Key) -> bool {
+        self.version == Version::V2 && self.intid(key) < SGIS
+    }
+
     fn intid(&self, key: Key) -> u32 {
         let (key, private) = (usize::from(key), PRIVATE * self.vcpus.len());
         (if key < private { key % PRIVATE } else { key - private + PRIVATE }) as u32
     }
 
-    /// The vCPU an interrupt is for, if any. One that several could take goes to the lowest.
-    fn target(&self, key: Key) -> Option<usize> {
-        let (route, vcpus) = (self.irqs[usize::from(key)].route, self.vcpus.len());
-        if usize::from(key) < PRIVATE * vcpus {
-            return Some(usize::from(key) / PRIVATE);
-        }
+    /// The vCPU an interrupt is for when its route is `route`, if any. One that several could take goes to the lowest.
+    fn target(&self, key: Key, route: u64) -> Option<u8> {
+        let vcpus = self.vcpus.len() as u64;
         let target = match self.version {
+            _ if u64::from(key) < PRIVATE as u64 * vcpus => u64::from(key) / PRIVATE as u64,
             Version::V2 if vcpus == 1 => 0,
-            Version::V2 => route.trailing_zeros() as usize,
+            Version::V2 => route.trailing_zeros().into(),
             Version::V3 if route & ROUTER_IRM != 0 => 0,
-            Version::V3 => route as usize,
+            Version::V3 => route,
         };
-        (target < vcpus).then_some(target)
+        (target < vcpus).then_some(target as u8)
+    }
+
+    fn set_route(&mut self, key: Key, route: u64) {
+        let target = self.target(key, route);
+        let irq = &mut self.irqs[usize::from(key)];
+        (irq.route, irq.target) = (route, target);
+        self.update(key);
     }
 
     /// Pending in software, enabled, and its group too.
@@ -385,24 +401,22 @@ impl Vgic {
         irq.enabled && self.ctlr >> u32::from(irq.group1) & 1 != 0 && irq.is_pending()
     }
 
-    /// More urgent is less; the INTID settles ties.
-    fn urgency(&self, key: Key, place: Place) -> (u8, Key) {
-        let irq = &self.irqs[usize::from(key)];
-        (if let Place::Active(_) = place { irq.active_priority } else { irq.priority }, key)
-    }
-
-    fn queue_mut(&mut self, place: Place) -> Option<&mut Vec<Key>> {
-        match place {
-            Place::Pending(vcpu) => Some(&mut self.vcpus[vcpu].lr_pending),
-            Place::Active(vcpu) => Some(&mut self.vcpus[vcpu].active),
-            Place::Nowhere | Place::Lr(..) => None,
-        }
+    /// The queue of a place, and where in it an interrupt belongs: before all that are less urgent; the INTID settles ties.
+    fn queue_mut(&mut self, place: Place, key: Key) -> Option<(&mut Vec<Key>, usize)> {
+        let irqs = &self.irqs;
+        let (queue, urgency): (_, fn(&Irq) -> u8) = match place {
+            Place::Pending(vcpu) => (&mut self.vcpus[usize::from(vcpu)].lr_pending, |irq| irq.priority),
+            Place::Active(vcpu) => (&mut self.vcpus[usize::from(vcpu)].active, |irq| irq.active_priority),
+            Place::Nowhere | Place::Lr(..) => return None,
+        };
+        let urgency = |key: Key| (urgency(&irqs[usize::from(key)]), key);
+        let at = queue.partition_point(|&other| urgency(other) < urgency(key));
+        Some((queue, at))
     }
 
     fn unqueue(&mut self, key: Key) {
-        let place = self.irqs[usize::from(key)].place;
-        if let Some(queue) = self.queue_mut(place) {
-            queue.retain(|&other| other != key);
+        if let Some((queue, at)) = self.queue_mut(self.irqs[usize::from(key)].place, key) {
+            queue.remove(at);
             self.irqs[usize::from(key)].place = Place::Nowhere;
         }
     }
@@ -420,19 +434,16 @@ impl Vgic {
             self.release(key);
         }
         let irq = &self.irqs[usize::from(key)];
-        let place = match self.target(key) {
+        let place = match irq.target {
             _ if irq.active => Place::Active(irq.active_on),
             Some(target) if self.is_deliverable(irq) => Place::Pending(target),
             _ => Place::Nowhere,
         };
         if place != irq.place {
             self.unqueue(key);
-            let urgency = self.urgency(key, place);
             self.irqs[usize::from(key)].place = place;
-            if let Some(queue) = self.queue_mut(place) {
-                let mut queue = take(queue);
-                queue.insert(queue.partition_point(|&other| self.urgency(other, place) < urgency), key);
-                *self.queue_mut(place).expect("it was there") = queue;
+            if let Some((queue, at)) = self.queue_mut(place, key) {
+                queue.insert(at, key);
             }
         }
         if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
@@ -443,22 +454,21 @@ impl Vgic {
     /// What a List Register holds of an interrupt.
     fn loaded_mut(&mut self, key: Key) -> Option<&mut Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[vcpu].lrs[n].as_mut(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs[usize::from(n)].as_mut(),
             _ => None,
         }
     }
 
     fn loaded(&self, key: Key) -> Option<&Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[vcpu].lrs[n].as_ref(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs[usize::from(n)].as_ref(),
             _ => None,
         }
     }
 
     /// The physical interrupt is active, and for us or for the hardware (through a List Register) to let go.
     fn holds_physical(&self, key: Key) -> bool {
-        let in_hardware = |loaded: &Loaded| matches!(loaded.lr.link, Link::Hw(_));
-        self.irqs[usize::from(key)].phys_active || self.loaded(key).is_some_and(in_hardware)
+        self.irqs[usize::from(key)].phys_active || self.loaded(key).is_some_and(|loaded| loaded.hw)
     }
 
     /// Notes that the physical interrupt is to be deactivated.

@@ -44,15 +44,12 @@ impl Vgic {
     }
 
     fn unload(&mut self, vcpu: usize, loaded: Loaded, now: State) {
+        let sgi_of_v2 = self.is_sgi_of_v2(loaded.key);
         let irq = &mut self.irqs[usize::from(loaded.key)];
         irq.place = Place::Nowhere;
-        let source = match loaded.lr.link {
-            Link::Software { source, .. } => source,
-            Link::Hw(_) => 0,
-        };
         if now.is_pending() {
-            if self.version == Version::V2 && loaded.lr.intid < SGIS {
-                irq.sources |= u8::from(loaded.latch) << source;
+            if sgi_of_v2 {
+                irq.sources |= u8::from(loaded.latch) << loaded.source;
             } else {
                 irq.latch |= loaded.latch;
             }
@@ -60,11 +57,9 @@ impl Vgic {
         }
         if now.is_active() && loaded.active {
             irq.active = true;
-            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu, loaded.lr.priority, source);
+            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu as u8, loaded.priority, loaded.source);
         }
-        if now != State::Invalid && matches!(loaded.lr.link, Link::Hw(_)) {
-            irq.phys_active = true;
-        }
+        irq.phys_active |= loaded.hw && now != State::Invalid;
         self.update(loaded.key);
     }
 
@@ -96,7 +91,7 @@ impl Vgic {
 
     /// Moves one occurrence of a queued interrupt into List Register `n`.
     fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
-        let sgi_of_v2 = self.version == Version::V2 && self.intid(key) < SGIS;
+        let (intid, sgi_of_v2) = (self.intid(key), self.is_sgi_of_v2(key));
         let irq = &mut self.irqs[usize::from(key)];
         let was_active = take(&mut irq.active);
         let (mut latch, mut line, mut source) = (false, false, irq.active_source);
@@ -107,24 +102,23 @@ impl Vgic {
             (latch, line, source) = (irq.latch, irq.line && irq.hw.is_some(), 0);
             irq.clear_pending();
         }
-        irq.place = Place::Lr(vcpu, n);
+        irq.place = Place::Lr(vcpu as u8, n as u8);
 
-        let irq = &self.irqs[usize::from(key)];
-        let again = self.is_deliverable(irq);
-        let lr = ListRegister {
-            intid: self.intid(key),
-            priority: if was_active { irq.active_priority } else { irq.priority },
-            group1: irq.group1,
-            state: if was_active { State::Active } else { State::Pending },
-            link: match irq.hw.filter(|_| irq.phys_active && !again) {
-                Some(physical) => Link::Hw(physical),
-                None => Link::Software { eoi: again, source },
-            },
-        };
-        if let Link::Hw(_) = lr.link {
-            self.irqs[usize::from(key)].phys_active = false;
+        let again = self.is_deliverable(&self.irqs[usize::from(key)]);
+        let irq = &mut self.irqs[usize::from(key)];
+        let physical = irq.hw.filter(|_| irq.phys_active && !again);
+        if physical.is_some() {
+            irq.phys_active = false;
         }
-        self.vcpus[vcpu].lrs[n] = Some(Loaded { key, lr, latch, line, active: true });
+        let (state, priority) =
+            if was_active { (State::Active, irq.active_priority) } else { (State::Pending, irq.priority) };
+        let link = match physical {
+            Some(physical) => Link::Hw(physical.into()),
+            None => Link::Software { eoi: again, source },
+        };
+        let lr = ListRegister { intid, priority, group1: irq.group1, state, link };
+        let hw = physical.is_some();
+        self.vcpus[vcpu].lrs[n] = Some(Loaded { key, priority, source, hw, was_active, latch, line, active: true });
         lr
     }
 }
