@@ -1,8 +1,8 @@
 //! The registers of the distributor (GICD, both versions) and the redistributors (GICR, GICv3) as a guest sees them.
 //!
-//! What Linux and this project's kernel use is here; other registers are RAZ/WI (IHI 0048, 4.1.5; IHI 0069, 12.1.4). An access of a
-//! size that its register does not have, unaligned or outside the frame is refused. A linked interrupt's physical
-//! configuration does not follow the guest's writes.
+//! What Linux and this project's kernel use is here; other registers are RAZ/WI, as reserved ones are (IHI 0048 and IHI 0069,
+//! the register maps). An access of a size that its register does not have, unaligned or outside the frame is refused. A
+//! linked interrupt's physical configuration does not follow the guest's writes.
 
 use super::*;
 use core::ops::Range;
@@ -77,6 +77,8 @@ struct Access {
 
 /// GICD_IIDR, GICR_IIDR: ProductID 'V', revision 0, implementer Arm.
 const IIDR: u64 = 0x5600_043b;
+/// GICD_PIDR2, GICR_PIDR2 of GICv2 and GICv3: the architecture's version is in bits 7:4.
+const ARCH_REV: [u64; 2] = [0x2b, 0x3b];
 /// GICD_CTLR.ARE and DS of GICv3: both always 1, so there is one security state.
 const ARE_DS: u64 = 1 << 4 | 1 << 6;
 /// GICD_TYPER.IDbits: INTIDs have 10 bits.
@@ -87,8 +89,8 @@ const CHILDREN_ASLEEP: u64 = 1 << 2;
 const FRAME: u64 = 0x1_0000;
 
 impl Vgic {
-    /// Reads a register for `vcpu`, which has come to [`Vgic::sync`]. The pending and active bits of interrupts in another vCPU's List
-    /// Registers are as they were when it entered its guest.
+    /// Reads a register for `vcpu`, which has come to [`Vgic::sync`]. The pending and active bits of interrupts in another
+    /// vCPU's List Registers are as they were when it entered its guest.
     pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
         let access = self.decode(vcpu, region, offset, size)?;
         // As many bits of the value as there are for each interrupt.
@@ -107,15 +109,11 @@ impl Vgic {
                 lines | if self.version == Version::V3 { ID_BITS } else { (vcpus - 1) << 5 }
             }
             Register::Iidr => IIDR,
-            Register::Pidr2 => {
-                if self.version == Version::V3 {
-                    0x3b
-                } else {
-                    0x2b
-                }
-            }
+            Register::Pidr2 => ARCH_REV[usize::from(self.version == Version::V3)],
             // Affinity, processor number, last of the region.
-            Register::GicrTyper(n) => (n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4,
+            Register::GicrTyper(n) => {
+                ((n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4) >> access.shift
+            }
             Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
             Register::Bits(bits) => each(1, &|key, irq| {
                 u64::from(match bits {
@@ -138,7 +136,6 @@ impl Vgic {
             Register::Router => each(64, &|_, irq| irq.route) >> access.shift,
             Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
         };
-        let value = if let Register::GicrTyper(_) = access.register { value >> access.shift } else { value };
         Ok(value & u64::MAX >> (64 - 8 * size))
     }
 
@@ -166,7 +163,9 @@ impl Vgic {
             Register::Waker(n) => self.vcpus[n].asleep = value & PROCESSOR_SLEEP != 0,
             Register::Bits(bits) => each(1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
             Register::Priority => each(8, &|vgic, key, priority| {
-                vgic.unqueue(key);
+                if let Place::Pending(_) = vgic.irqs[usize::from(key)].place {
+                    vgic.place(key, Place::Nowhere);
+                }
                 vgic.irqs[usize::from(key)].priority = priority as u8 & PRIORITY_BITS;
                 vgic.update(key);
             }),

@@ -4,15 +4,15 @@
 //! the hypervisor wrote into the **List Registers** of the physical CPU (often four) before it entered the guest:
 //!
 //! ```text
-//!             software, all of it in this module          │ hardware, while the vCPU runs
-//!                                                         │
-//!  devices,    Irq: enabled, priority, route, ...         │        ┌──────────────────────┐
-//!  SGIs,   ──▶   latch, line, active                      │  LR 0  │ 33  prio a0  pending │  guest reads IAR:  pending ─▶ active
-//!  guest's        │ update                                │  LR 1  │ 27  prio 80  active  │  guest writes EOIR: active ─▶ invalid;
-//!  writes         ▼                                       │  LR 2  │ invalid              │    with HW = 1 the physical interrupt
-//!              Vcpu: lr_pending  [33, 40, 35]  ── flush ──┼─▶ ...  │ ...                  │    is deactivated too
-//!                    active      [27]         ◀── sync  ──┼──      └──────────────────────┘  fewer than UIE, NPIE, .. ask for:
-//!                                                         │                                  maintenance interrupt, a trap
+//!      software, all of it in this module          │  hardware, while the vCPU runs
+//!                                                  │
+//!  devices,   Irq: enabled, priority, route, ...   │        ┌──────────────────────┐  the guest
+//!  SGIs,   ─▶   latch, line, active                │  LR 0  │ 27  prio 80  active  │  reads IAR:  pending ─▶ active
+//!  guest's         │ update                        │  LR 1  │ 33  prio a0  pending │  writes EOIR: active ─▶ invalid;
+//!  writes          ▼                               │  LR 2  │ invalid              │    with HW = 1 the physical
+//!             Vcpu: lr_pending [33, 40]  ── flush ─┼─▶ ...  │ ...                  │    interrupt is deactivated too
+//!                   active     [27]     ◀── sync ──┼──      └──────────────────────┘  empty, or as we asked:
+//!                                                  │                                  maintenance interrupt, a trap
 //! ```
 //!
 //! # Who holds an occurrence
@@ -29,7 +29,8 @@
 //! # Rules of the planner ([`Vgic::flush`])
 //! 1. The most urgent pending interrupt always gets a List Register: otherwise a guest that defers deactivation (EOImode 1),
 //!    or nests deeply, fills them with active interrupts and waits for ever for the one that does not fit.
-//! 2. Then the active ones, most urgent first: the guest ends them in this order, and only in a List Register does the hardware see it.
+//! 2. Then the active ones, most urgent first: the guest ends them in this order, and the hardware knows only those that are
+//!    in a List Register.
 //! 3. Then the other pending ones, most urgent first; a less urgent one that was in a List Register is evicted by this.
 //!
 //! If a pending one is left over, all List Registers are in use and we must be called back. UIE does it when at most one is
@@ -64,14 +65,11 @@ mod plan;
 mod tests;
 
 use alloc::vec::Vec;
-use core::mem::take;
+use core::mem::{replace, take};
 
 pub use list_register::{Link, ListRegister, State, Version};
 pub use mmio::{Refused, Region};
 pub use plan::{Flush, LRENPIE, NPIE, TDIR, UIE};
-
-/// The most List Registers an implementation has.
-pub const MAX_LRS: usize = 16;
 
 /// A set of vCPUs: bit n is vCPU n. As a result: those to kick, that is, to wake up if they wait, and to send an interrupt if
 /// they run on another CPU, so that they come to [`Vgic::sync`] and [`Vgic::flush`]; the calling vCPU may be one of them.
@@ -139,6 +137,11 @@ impl Irq {
         self.latch || self.level && self.line || self.sources != 0
     }
 
+    /// Pending in software, enabled, and its group is in GICD_CTLR.
+    fn is_deliverable(&self, ctlr: u32) -> bool {
+        self.enabled && ctlr >> u32::from(self.group1) & 1 != 0 && self.is_pending()
+    }
+
     /// Forgets what waits, but for the line of an emulated device, which is not ours to change.
     fn clear_pending(&mut self) {
         self.latch = false;
@@ -173,7 +176,7 @@ struct Vcpu {
     /// Acknowledged by this vCPU, not in a List Register; the most urgent first.
     active: Vec<Key>,
     /// What the List Registers hold, while the vCPU runs.
-    lrs: [Option<Loaded>; MAX_LRS],
+    lrs: Vec<Loaded>,
     /// GICR_WAKER.ProcessorSleep.
     asleep: bool,
     /// Physical PPIs to be deactivated on the CPU where this vCPU runs next.
@@ -203,9 +206,9 @@ impl Vgic {
     pub fn new(version: Version, vcpus: usize, spis: usize, lrs: usize) -> Vgic {
         assert!((1..=if version == Version::V2 { 8 } else { 16 }).contains(&vcpus), "{vcpus} vCPUs");
         assert!(spis.is_multiple_of(32) && spis <= 960, "{spis} SPIs");
-        assert!((1..=MAX_LRS).contains(&lrs), "{lrs} List Registers");
+        assert!((1..=16).contains(&lrs), "{lrs} List Registers");
         let queue = || Vec::with_capacity(PRIVATE + spis);
-        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), ..Vcpu::default() };
+        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), lrs: Vec::with_capacity(lrs), ..Vcpu::default() };
         let mut vgic = Vgic {
             version,
             lrs,
@@ -241,7 +244,8 @@ impl Vgic {
         for vcpu in &mut self.vcpus {
             vcpu.lr_pending.clear();
             vcpu.active.clear();
-            (vcpu.lrs, vcpu.asleep, vcpu.deactivate) = ([None; MAX_LRS], true, 0);
+            vcpu.lrs.clear();
+            (vcpu.asleep, vcpu.deactivate) = (true, 0);
         }
         (self.ctlr, self.kick) = (0, 0);
     }
@@ -268,6 +272,10 @@ impl Vgic {
         let key = self.known_key(vcpu, intid);
         let irq = &mut self.irqs[usize::from(key)];
         irq.phys_active = irq.hw.is_some();
+        if let Some(ppi) = irq.hw.filter(|_| intid < PRIVATE as u32) {
+            // What was to be let go has been, when its vCPU left a CPU: this one is new.
+            self.vcpus[vcpu].deactivate &= !(1 << ppi);
+        }
         if irq.phys_active && irq.level {
             irq.line = true;
         } else {
@@ -293,7 +301,7 @@ impl Vgic {
         take(&mut self.kick)
     }
 
-    /// A trapped write of `value` to ICC_SGI1R_EL1, or, with `group0`, to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1 (IHI 0069, 12.2), by `vcpu`.
+    /// A trapped write of `value` by `vcpu` to ICC_SGI1R_EL1, or, with `group0`, to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1 (IHI 0069).
     /// With one security state the first raises an SGI of either group, the others those of Group 0.
     pub fn write_sgir(&mut self, vcpu: usize, value: u64, group0: bool) -> VcpuSet {
         let (others, intid) = (value >> 40 & 1 != 0, (value >> 24 & 0xf) as u32);
@@ -396,32 +404,58 @@ impl Vgic {
         self.update(key);
     }
 
-    /// Pending in software, enabled, and its group too.
-    fn is_deliverable(&self, irq: &Irq) -> bool {
-        irq.enabled && self.ctlr >> u32::from(irq.group1) & 1 != 0 && irq.is_pending()
-    }
-
-    /// The queue of a place, and where in it an interrupt belongs: before all that are less urgent; the INTID settles ties.
-    fn queue_mut(&mut self, place: Place, key: Key) -> Option<(&mut Vec<Key>, usize)> {
-        let irqs = &self.irqs;
-        let (queue, urgency): (_, fn(&Irq) -> u8) = match place {
-            Place::Pending(vcpu) => (&mut self.vcpus[usize::from(vcpu)].lr_pending, |irq| irq.priority),
-            Place::Active(vcpu) => (&mut self.vcpus[usize::from(vcpu)].active, |irq| irq.active_priority),
-            Place::Nowhere | Place::Lr(..) => return None,
-        };
-        let urgency = |key: Key| (urgency(&irqs[usize::from(key)]), key);
-        let at = queue.partition_point(|&other| urgency(other) < urgency(key));
-        Some((queue, at))
-    }
-
-    fn unqueue(&mut self, key: Key) {
-        if let Some((queue, at)) = self.queue_mut(self.irqs[usize::from(key)].place, key) {
-            queue.remove(at);
-            self.irqs[usize::from(key)].place = Place::Nowhere;
+    #[inline(always)]
+    fn queue_mut(&mut self, place: Place) -> Option<&mut Vec<Key>> {
+        match place {
+            Place::Pending(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].lr_pending),
+            Place::Active(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].active),
+            Place::Nowhere | Place::Lr(..) => None,
         }
     }
 
-    /// Puts an interrupt where it belongs after any change of its state, and notes whom to kick for it.
+    /// Moves an interrupt to where it belongs.
+    #[inline]
+    fn place(&mut self, key: Key, place: Place) {
+        let irq = &mut self.irqs[usize::from(key)];
+        if irq.place == place {
+            return;
+        }
+        let before = replace(&mut irq.place, place);
+        if before != Place::Nowhere {
+            self.unqueue(key, before);
+        }
+        let Some(queue) = self.queue_mut(place) else { return };
+        queue.push(key);
+        if queue.len() > 1 {
+            self.sink(place);
+        }
+    }
+
+    #[cold]
+    fn unqueue(&mut self, key: Key, place: Place) {
+        if let Some(queue) = self.queue_mut(place) {
+            queue.retain(|&other| other != key);
+        }
+    }
+
+    /// Moves the last of a queue to before all that are less urgent; the INTID settles ties.
+    #[cold]
+    fn sink(&mut self, place: Place) {
+        let Some(queue) = self.queue_mut(place) else { return };
+        let mut queue = take(queue);
+        let urgency = |key: Key| {
+            let irq = &self.irqs[usize::from(key)];
+            (if let Place::Active(_) = place { irq.active_priority } else { irq.priority }, key)
+        };
+        let last = queue.len() - 1;
+        let at = queue[..last].partition_point(|&other| urgency(other) < urgency(queue[last]));
+        queue[at..].rotate_right(1);
+        if let Some(emptied) = self.queue_mut(place) {
+            *emptied = queue;
+        }
+    }
+
+    /// Finds out where an interrupt belongs after any change of its state, and notes whom to kick for it.
     fn update(&mut self, key: Key) {
         let irq = &mut self.irqs[usize::from(key)];
         if let Place::Lr(vcpu, _) = irq.place {
@@ -429,39 +463,31 @@ impl Vgic {
             self.kick |= 1 << vcpu;
             return;
         }
-        if irq.phys_active && !irq.active && !irq.is_pending() {
+        let place = match irq.target {
+            _ if irq.active => Place::Active(irq.active_on),
+            Some(target) if irq.is_deliverable(self.ctlr) => Place::Pending(target),
+            _ => Place::Nowhere,
+        };
+        if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
+            self.kick |= 1 << vcpu;
+        } else if irq.phys_active && !irq.is_pending() {
             irq.phys_active = false;
             self.release(key);
         }
-        let irq = &self.irqs[usize::from(key)];
-        let place = match irq.target {
-            _ if irq.active => Place::Active(irq.active_on),
-            Some(target) if self.is_deliverable(irq) => Place::Pending(target),
-            _ => Place::Nowhere,
-        };
-        if place != irq.place {
-            self.unqueue(key);
-            self.irqs[usize::from(key)].place = place;
-            if let Some((queue, at)) = self.queue_mut(place, key) {
-                queue.insert(at, key);
-            }
-        }
-        if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
-            self.kick |= 1 << vcpu;
-        }
+        self.place(key, place);
     }
 
     /// What a List Register holds of an interrupt.
     fn loaded_mut(&mut self, key: Key) -> Option<&mut Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs[usize::from(n)].as_mut(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs.get_mut(usize::from(n)),
             _ => None,
         }
     }
 
     fn loaded(&self, key: Key) -> Option<&Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs[usize::from(n)].as_ref(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs.get(usize::from(n)),
             _ => None,
         }
     }
