@@ -79,6 +79,7 @@ const fn field(value: u64, shift: u32, bits: u32) -> u64 {
 
 impl ListRegister {
     /// The register as the hardware of `version` has it; 32 bits on GICv2.
+    #[inline]
     pub const fn encode(self, version: Version) -> u64 {
         let (state, group1, intid) = (self.state as u64, self.group1 as u64, self.intid as u64);
         match version {
@@ -100,6 +101,7 @@ impl ListRegister {
     }
 
     /// What the hardware of `version` holds.
+    #[inline]
     pub const fn decode(version: Version, raw: u64) -> ListRegister {
         match version {
             Version::V2 => ListRegister {

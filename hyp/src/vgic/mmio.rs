@@ -1,10 +1,11 @@
 //! The registers of the distributor (GICD, both versions) and the redistributors (GICR, GICv3) as a guest sees them.
 //!
-//! What Linux and this project's kernel use is here; other registers are RAZ/WI (IHI 0048, 4.1.5; IHI 0069, 12.1.4). An access of a
-//! size that its register does not have, unaligned or outside the frame is refused. A linked interrupt's physical
-//! configuration does not follow the guest's writes.
+//! What Linux and this project's kernel use is here; other registers are RAZ/WI, as reserved ones are (IHI 0048 and IHI 0069,
+//! the register maps). An access of a size that its register does not have, unaligned or outside the frame is refused. A
+//! linked interrupt's physical configuration does not follow the guest's writes.
 
 use super::*;
+use core::ops::Range;
 
 /// A frame of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ struct Access {
 
 /// GICD_IIDR, GICR_IIDR: ProductID 'V', revision 0, implementer Arm.
 const IIDR: u64 = 0x5600_043b;
+/// GICD_PIDR2, GICR_PIDR2 of GICv2 and GICv3: the architecture's version is in bits 7:4.
+const ARCH_REV: [u64; 2] = [0x2b, 0x3b];
 /// GICD_CTLR.ARE and DS of GICv3: both always 1, so there is one security state.
 const ARE_DS: u64 = 1 << 4 | 1 << 6;
 /// GICD_TYPER.IDbits: INTIDs have 10 bits.
@@ -86,14 +89,17 @@ const CHILDREN_ASLEEP: u64 = 1 << 2;
 const FRAME: u64 = 0x1_0000;
 
 impl Vgic {
-    /// Reads a register for `vcpu`, which has come to [`Vgic::sync`]. The pending and active bits of interrupts in another vCPU's List
-    /// Registers are as they were when it entered its guest.
+    /// Reads a register for `vcpu`, which has come to [`Vgic::sync`]. The pending and active bits of interrupts in another
+    /// vCPU's List Registers are as they were when it entered its guest.
     pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
         let access = self.decode(vcpu, region, offset, size)?;
-        let each = |count: u32, bits: u32, value: &dyn Fn(Key, &Irq) -> u64| {
-            (0..count)
-                .filter_map(|n| self.key(access.bank, access.first + n).map(|key| (n, key)))
-                .fold(0, |all, (n, key)| all | value(key, &self.irqs[usize::from(key)]) << (n * bits))
+        // As many bits of the value as there are for each interrupt.
+        let each = |bits: u32, value: &dyn Fn(Key, &Irq) -> u64| {
+            let (keys, mut all) = (self.keys(&access, size, bits), 0);
+            for (key, irq) in keys.clone().zip(&self.irqs[keys.start.into()..keys.end.into()]) {
+                all |= value(key, irq) << (u32::from(key - keys.start) * bits);
+            }
+            all
         };
         let vcpus = self.vcpus.len() as u64;
         let value = match access.register {
@@ -103,17 +109,13 @@ impl Vgic {
                 lines | if self.version == Version::V3 { ID_BITS } else { (vcpus - 1) << 5 }
             }
             Register::Iidr => IIDR,
-            Register::Pidr2 => {
-                if self.version == Version::V3 {
-                    0x3b
-                } else {
-                    0x2b
-                }
-            }
+            Register::Pidr2 => ARCH_REV[usize::from(self.version == Version::V3)],
             // Affinity, processor number, last of the region.
-            Register::GicrTyper(n) => (n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4,
+            Register::GicrTyper(n) => {
+                ((n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4) >> access.shift
+            }
             Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
-            Register::Bits(bits) => each(32, 1, &|key, irq| {
+            Register::Bits(bits) => each(1, &|key, irq| {
                 u64::from(match bits {
                     Bits::Group => irq.group1,
                     Bits::SetEnable | Bits::ClearEnable => irq.enabled,
@@ -121,20 +123,19 @@ impl Vgic {
                     Bits::SetActive | Bits::ClearActive => self.is_active(key),
                 })
             }),
-            Register::Priority => each(size as u32, 8, &|_, irq| irq.priority.into()),
+            Register::Priority => each(8, &|_, irq| irq.priority.into()),
             // Of a guest with one vCPU these are RAZ/WI (IHI 0048, 4.3.12).
             Register::Targets if vcpus == 1 => 0,
             Register::Targets if access.first < PRIVATE as u32 => 0x0101_0101 << vcpu,
-            Register::Targets => each(size as u32, 8, &|_, irq| irq.route),
-            Register::Config => each(16, 2, &|_, irq| u64::from(!irq.level) << 1),
-            Register::SgiSources { .. } => each(size as u32, 8, &|key, irq| {
+            Register::Targets => each(8, &|_, irq| irq.route),
+            Register::Config => each(2, &|_, irq| u64::from(!irq.level) << 1),
+            Register::SgiSources { .. } => each(8, &|key, irq| {
                 let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
                 (irq.sources | loaded).into()
             }),
-            Register::Router => each(1, 64, &|_, irq| irq.route) >> access.shift,
+            Register::Router => each(64, &|_, irq| irq.route) >> access.shift,
             Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
         };
-        let value = if let Register::GicrTyper(_) = access.register { value >> access.shift } else { value };
         Ok(value & u64::MAX >> (64 - 8 * size))
     }
 
@@ -147,31 +148,31 @@ impl Vgic {
         size: usize,
         value: u64,
     ) -> Result<VcpuSet, Refused> {
-        let Access { register, bank, first, shift } = self.decode(vcpu, region, offset, size)?;
-        let mut each = |count: u32, bits: u32, write: &dyn Fn(&mut Vgic, Key, u64)| {
-            for n in 0..count {
-                if let Some(key) = self.key(bank, first + n) {
-                    write(self, key, value >> (n * bits) & u64::MAX >> (64 - bits));
-                }
+        let access = self.decode(vcpu, region, offset, size)?;
+        let mut each = |bits: u32, write: &dyn Fn(&mut Vgic, Key, u64)| {
+            let keys = self.keys(&access, size, bits);
+            for key in keys.clone() {
+                write(self, key, value >> (u32::from(key - keys.start) * bits) & u64::MAX >> (64 - bits));
             }
         };
-        match register {
+        match access.register {
             Register::Ctlr => {
                 self.ctlr = value as u32 & 0b11;
                 (0..self.irqs.len() as Key).for_each(|key| self.update(key));
             }
             Register::Waker(n) => self.vcpus[n].asleep = value & PROCESSOR_SLEEP != 0,
-            Register::Bits(bits) => each(32, 1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
-            Register::Priority => each(size as u32, 8, &|vgic, key, priority| {
-                vgic.unqueue(key);
+            Register::Bits(bits) => each(1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
+            Register::Priority => each(8, &|vgic, key, priority| {
+                if let Place::Pending(_) = vgic.irqs[usize::from(key)].place {
+                    vgic.place(key, Place::Nowhere);
+                }
                 vgic.irqs[usize::from(key)].priority = priority as u8 & PRIORITY_BITS;
                 vgic.update(key);
             }),
-            Register::Targets if first >= PRIVATE as u32 => each(size as u32, 8, &|vgic, key, targets| {
-                vgic.irqs[usize::from(key)].route = targets & ((1 << vgic.vcpus.len()) - 1);
-                vgic.update(key);
+            Register::Targets if access.first >= PRIVATE as u32 => each(8, &|vgic, key, targets| {
+                vgic.set_route(key, targets & ((1 << vgic.vcpus.len()) - 1));
             }),
-            Register::Config => each(16, 2, &|vgic, key, config| {
+            Register::Config => each(2, &|vgic, key, config| {
                 // SGIs are edge-triggered for good.
                 if vgic.intid(key) >= SGIS {
                     vgic.irqs[usize::from(key)].level = config & 0b10 == 0;
@@ -187,7 +188,7 @@ impl Vgic {
                 };
                 return Ok(self.raise_sgi(vcpu, (value & 0xf) as u32, targets, false));
             }
-            Register::SgiSources { set } => each(size as u32, 8, &|vgic, key, sources| {
+            Register::SgiSources { set } => each(8, &|vgic, key, sources| {
                 let sources = sources as u8 & ((1u16 << vgic.vcpus.len()) - 1) as u8;
                 if set {
                     vgic.irqs[usize::from(key)].sources |= sources;
@@ -199,11 +200,10 @@ impl Vgic {
                 }
                 vgic.update(key);
             }),
-            Register::Router => each(1, 64, &|vgic, key, value| {
-                let route = &mut vgic.irqs[usize::from(key)].route;
-                let written = u64::MAX >> (64 - 8 * size) << shift;
-                *route = (*route & !written | value << shift & written) & ROUTER_BITS;
-                vgic.update(key);
+            Register::Router => each(64, &|vgic, key, value| {
+                let written = u64::MAX >> (64 - 8 * size) << access.shift;
+                let others = vgic.irqs[usize::from(key)].route & !written;
+                vgic.set_route(key, (others | value << access.shift & written) & ROUTER_BITS);
             }),
             Register::Typer
             | Register::Iidr
@@ -216,8 +216,7 @@ impl Vgic {
     }
 
     fn write_bit(&mut self, vcpu: usize, bits: Bits, key: Key, bit: bool) {
-        let sgi_of_v2 = self.version == Version::V2 && self.intid(key) < SGIS;
-        let (target, active) = (self.target(key).unwrap_or(vcpu), self.is_active(key));
+        let (sgi_of_v2, active) = (self.is_sgi_of_v2(key), self.is_active(key));
         let irq = &mut self.irqs[usize::from(key)];
         match bits {
             Bits::Group => irq.group1 = bit,
@@ -241,12 +240,20 @@ impl Vgic {
             }
             Bits::SetActive if !active => {
                 irq.active = true;
-                (irq.active_on, irq.active_priority, irq.active_source) = (target, irq.priority, 0);
+                irq.active_on = irq.target.unwrap_or(vcpu as u8);
+                (irq.active_priority, irq.active_source) = (irq.priority, 0);
             }
             Bits::SetActive => return,
             Bits::ClearActive => return self.clear_active(key),
         }
         self.update(key);
+    }
+
+    /// The interrupts of an access with so many bits for each; there may be fewer.
+    fn keys(&self, access: &Access, size: usize, bits: u32) -> Range<Key> {
+        let end = self.irqs.len() as Key;
+        let start = self.key(access.bank, access.first).unwrap_or(end);
+        start..end.min(start + (8 * size as u32).div_ceil(bits) as Key)
     }
 
     fn is_pending(&self, key: Key) -> bool {
@@ -255,7 +262,7 @@ impl Vgic {
     }
 
     fn is_active(&self, key: Key) -> bool {
-        let loaded = |loaded: &Loaded| loaded.active && loaded.lr.state.is_active();
+        let loaded = |loaded: &Loaded| loaded.active && loaded.was_active;
         self.irqs[usize::from(key)].active || self.loaded(key).is_some_and(loaded)
     }
 
@@ -331,9 +338,6 @@ impl Vgic {
 impl Loaded {
     /// Of an SGI of GICv2: the source whose occurrence would come back.
     fn sources(&self) -> u8 {
-        match self.lr.link {
-            Link::Software { source, .. } if self.latch => 1 << source,
-            _ => 0,
-        }
+        u8::from(self.latch) << self.source
     }
 }

@@ -4,15 +4,15 @@
 //! the hypervisor wrote into the **List Registers** of the physical CPU (often four) before it entered the guest:
 //!
 //! ```text
-//!             software, all of it in this module          │ hardware, while the vCPU runs
-//!                                                         │
-//!  devices,    Irq: enabled, priority, route, ...         │        ┌──────────────────────┐
-//!  SGIs,   ──▶   latch, line, active                      │  LR 0  │ 33  prio a0  pending │  guest reads IAR:  pending ─▶ active
-//!  guest's        │ update                                │  LR 1  │ 27  prio 80  active  │  guest writes EOIR: active ─▶ invalid;
-//!  writes         ▼                                       │  LR 2  │ invalid              │    with HW = 1 the physical interrupt
-//!              Vcpu: lr_pending  [33, 40, 35]  ── flush ──┼─▶ ...  │ ...                  │    is deactivated too
-//!                    active      [27]         ◀── sync  ──┼──      └──────────────────────┘  fewer than UIE, NPIE, .. ask for:
-//!                                                         │                                  maintenance interrupt, a trap
+//!      software, all of it in this module          │  hardware, while the vCPU runs
+//!                                                  │
+//!  devices,   Irq: enabled, priority, route, ...   │        ┌──────────────────────┐  the guest
+//!  SGIs,   ─▶   latch, line, active                │  LR 0  │ 27  prio 80  active  │  reads IAR:  pending ─▶ active
+//!  guest's         │ update                        │  LR 1  │ 33  prio a0  pending │  writes EOIR: active ─▶ invalid;
+//!  writes          ▼                               │  LR 2  │ invalid              │    with HW = 1 the physical
+//!             Vcpu: lr_pending [33, 40]  ── flush ─┼─▶ ...  │ ...                  │    interrupt is deactivated too
+//!                   active     [27]     ◀── sync ──┼──      └──────────────────────┘  empty, or as we asked:
+//!                                                  │                                  maintenance interrupt, a trap
 //! ```
 //!
 //! # Who holds an occurrence
@@ -29,7 +29,8 @@
 //! # Rules of the planner ([`Vgic::flush`])
 //! 1. The most urgent pending interrupt always gets a List Register: otherwise a guest that defers deactivation (EOImode 1),
 //!    or nests deeply, fills them with active interrupts and waits for ever for the one that does not fit.
-//! 2. Then the active ones, most urgent first: the guest ends them in this order, and only in a List Register does the hardware see it.
+//! 2. Then the active ones, most urgent first: the guest ends them in this order, and the hardware knows only those that are
+//!    in a List Register.
 //! 3. Then the other pending ones, most urgent first; a less urgent one that was in a List Register is evicted by this.
 //!
 //! If a pending one is left over, all List Registers are in use and we must be called back. UIE does it when at most one is
@@ -64,14 +65,11 @@ mod plan;
 mod tests;
 
 use alloc::vec::Vec;
-use core::mem::take;
+use core::mem::{replace, take};
 
 pub use list_register::{Link, ListRegister, State, Version};
 pub use mmio::{Refused, Region};
 pub use plan::{Flush, LRENPIE, NPIE, TDIR, UIE};
-
-/// The most List Registers an implementation has.
-pub const MAX_LRS: usize = 16;
 
 /// A set of vCPUs: bit n is vCPU n. As a result: those to kick, that is, to wake up if they wait, and to send an interrupt if
 /// they run on another CPU, so that they come to [`Vgic::sync`] and [`Vgic::flush`]; the calling vCPU may be one of them.
@@ -95,11 +93,11 @@ enum Place {
     #[default]
     Nowhere,
     /// In `lr_pending` of a vCPU.
-    Pending(usize),
+    Pending(u8),
     /// In `active` of a vCPU.
-    Active(usize),
+    Active(u8),
     /// Visible to the guest: in List Register `.1` of vCPU `.0`.
-    Lr(usize, usize),
+    Lr(u8, u8),
 }
 
 /// One virtual interrupt.
@@ -112,6 +110,8 @@ struct Irq {
     priority: u8,
     /// SPIs. GICv2: the CPU targets, one bit each; GICv3: GICD_IROUTER.
     route: u64,
+    /// The vCPU that `route` means, the lowest if several; of SGIs and PPIs their own.
+    target: Option<u8>,
     /// Pending by an edge, by a write to GICD_ISPENDR, or (not an SGI of GICv2) as an SGI.
     latch: bool,
     /// The line is high. Of a linked interrupt: it was when the physical one was taken, and the guest has not seen it yet.
@@ -121,11 +121,11 @@ struct Irq {
     /// Acknowledged by vCPU `active_on` and not ended, with the priority and (SGIs of GICv2) the source it had then: the guest's
     /// end of interrupt must find them as they were.
     active: bool,
-    active_on: usize,
+    active_on: u8,
     active_priority: u8,
     active_source: u8,
     /// The physical interrupt it is linked to.
-    hw: Option<u32>,
+    hw: Option<u16>,
     /// The physical interrupt is active and it is for us to let it go.
     phys_active: bool,
     place: Place,
@@ -135,6 +135,11 @@ impl Irq {
     /// An occurrence waits in software.
     fn is_pending(&self) -> bool {
         self.latch || self.level && self.line || self.sources != 0
+    }
+
+    /// Pending in software, enabled, and its group is in GICD_CTLR.
+    fn is_deliverable(&self, ctlr: u32) -> bool {
+        self.enabled && ctlr >> u32::from(self.group1) & 1 != 0 && self.is_pending()
     }
 
     /// Forgets what waits, but for the line of an emulated device, which is not ours to change.
@@ -150,9 +155,13 @@ impl Irq {
 #[derive(Clone, Copy, Debug)]
 struct Loaded {
     key: Key,
-    /// As it was written.
-    lr: ListRegister,
-    /// If it is still pending: by the latch (an SGI of GICv2: from the register's source), by the line of a linked interrupt.
+    /// As written: the priority, the source of an SGI of GICv2, HW.
+    priority: u8,
+    source: u8,
+    hw: bool,
+    /// It was written as active.
+    was_active: bool,
+    /// If it is still pending: by the latch (an SGI of GICv2: from the source), by the line of a linked interrupt.
     latch: bool,
     line: bool,
     /// If it is found active it counts as active.
@@ -167,7 +176,7 @@ struct Vcpu {
     /// Acknowledged by this vCPU, not in a List Register; the most urgent first.
     active: Vec<Key>,
     /// What the List Registers hold, while the vCPU runs.
-    lrs: [Option<Loaded>; MAX_LRS],
+    lrs: Vec<Loaded>,
     /// GICR_WAKER.ProcessorSleep.
     asleep: bool,
     /// Physical PPIs to be deactivated on the CPU where this vCPU runs next.
@@ -197,9 +206,9 @@ impl Vgic {
     pub fn new(version: Version, vcpus: usize, spis: usize, lrs: usize) -> Vgic {
         assert!((1..=if version == Version::V2 { 8 } else { 16 }).contains(&vcpus), "{vcpus} vCPUs");
         assert!(spis.is_multiple_of(32) && spis <= 960, "{spis} SPIs");
-        assert!((1..=MAX_LRS).contains(&lrs), "{lrs} List Registers");
+        assert!((1..=16).contains(&lrs), "{lrs} List Registers");
         let queue = || Vec::with_capacity(PRIVATE + spis);
-        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), ..Vcpu::default() };
+        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), lrs: Vec::with_capacity(lrs), ..Vcpu::default() };
         let mut vgic = Vgic {
             version,
             lrs,
@@ -227,6 +236,7 @@ impl Vgic {
             self.irqs[usize::from(key)] = Irq {
                 enabled: self.version == Version::V2 && intid < SGIS,
                 level: intid >= SGIS,
+                target: self.target(key, 0),
                 hw: self.irqs[usize::from(key)].hw,
                 ..Irq::default()
             };
@@ -234,7 +244,8 @@ impl Vgic {
         for vcpu in &mut self.vcpus {
             vcpu.lr_pending.clear();
             vcpu.active.clear();
-            (vcpu.lrs, vcpu.asleep, vcpu.deactivate) = ([None; MAX_LRS], true, 0);
+            vcpu.lrs.clear();
+            (vcpu.asleep, vcpu.deactivate) = (true, 0);
         }
         (self.ctlr, self.kick) = (0, 0);
     }
@@ -250,7 +261,7 @@ impl Vgic {
         }
         let irq = &mut self.irqs[usize::from(key)];
         irq.phys_active = false;
-        irq.hw = physical;
+        irq.hw = physical.map(|physical| physical as u16);
         self.update(key);
         take(&mut self.kick)
     }
@@ -261,6 +272,10 @@ impl Vgic {
         let key = self.known_key(vcpu, intid);
         let irq = &mut self.irqs[usize::from(key)];
         irq.phys_active = irq.hw.is_some();
+        if let Some(ppi) = irq.hw.filter(|_| intid < PRIVATE as u32) {
+            // What was to be let go has been, when its vCPU left a CPU: this one is new.
+            self.vcpus[vcpu].deactivate &= !(1 << ppi);
+        }
         if irq.phys_active && irq.level {
             irq.line = true;
         } else {
@@ -286,7 +301,7 @@ impl Vgic {
         take(&mut self.kick)
     }
 
-    /// A trapped write of `value` to ICC_SGI1R_EL1, or, with `group0`, to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1 (IHI 0069, 12.2), by `vcpu`.
+    /// A trapped write of `value` by `vcpu` to ICC_SGI1R_EL1, or, with `group0`, to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1 (IHI 0069).
     /// With one security state the first raises an SGI of either group, the others those of Group 0.
     pub fn write_sgir(&mut self, vcpu: usize, value: u64, group0: bool) -> VcpuSet {
         let (others, intid) = (value >> 40 & 1 != 0, (value >> 24 & 0xf) as u32);
@@ -360,54 +375,87 @@ impl Vgic {
         self.key(vcpu, intid).expect("the guest has this interrupt")
     }
 
+    fn is_sgi_of_v2(&self, key: Key) -> bool {
+        self.version == Version::V2 && self.intid(key) < SGIS
+    }
+
     fn intid(&self, key: Key) -> u32 {
         let (key, private) = (usize::from(key), PRIVATE * self.vcpus.len());
         (if key < private { key % PRIVATE } else { key - private + PRIVATE }) as u32
     }
 
-    /// The vCPU an interrupt is for, if any. One that several could take goes to the lowest.
-    fn target(&self, key: Key) -> Option<usize> {
-        let (route, vcpus) = (self.irqs[usize::from(key)].route, self.vcpus.len());
-        if usize::from(key) < PRIVATE * vcpus {
-            return Some(usize::from(key) / PRIVATE);
-        }
+    /// The vCPU an interrupt is for when its route is `route`, if any. One that several could take goes to the lowest.
+    fn target(&self, key: Key, route: u64) -> Option<u8> {
+        let vcpus = self.vcpus.len() as u64;
         let target = match self.version {
+            _ if u64::from(key) < PRIVATE as u64 * vcpus => u64::from(key) / PRIVATE as u64,
             Version::V2 if vcpus == 1 => 0,
-            Version::V2 => route.trailing_zeros() as usize,
+            Version::V2 => route.trailing_zeros().into(),
             Version::V3 if route & ROUTER_IRM != 0 => 0,
-            Version::V3 => route as usize,
+            Version::V3 => route,
         };
-        (target < vcpus).then_some(target)
+        (target < vcpus).then_some(target as u8)
     }
 
-    /// Pending in software, enabled, and its group too.
-    fn is_deliverable(&self, irq: &Irq) -> bool {
-        irq.enabled && self.ctlr >> u32::from(irq.group1) & 1 != 0 && irq.is_pending()
+    fn set_route(&mut self, key: Key, route: u64) {
+        let target = self.target(key, route);
+        let irq = &mut self.irqs[usize::from(key)];
+        (irq.route, irq.target) = (route, target);
+        self.update(key);
     }
 
-    /// More urgent is less; the INTID settles ties.
-    fn urgency(&self, key: Key, place: Place) -> (u8, Key) {
-        let irq = &self.irqs[usize::from(key)];
-        (if let Place::Active(_) = place { irq.active_priority } else { irq.priority }, key)
-    }
-
+    #[inline(always)]
     fn queue_mut(&mut self, place: Place) -> Option<&mut Vec<Key>> {
         match place {
-            Place::Pending(vcpu) => Some(&mut self.vcpus[vcpu].lr_pending),
-            Place::Active(vcpu) => Some(&mut self.vcpus[vcpu].active),
+            Place::Pending(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].lr_pending),
+            Place::Active(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].active),
             Place::Nowhere | Place::Lr(..) => None,
         }
     }
 
-    fn unqueue(&mut self, key: Key) {
-        let place = self.irqs[usize::from(key)].place;
-        if let Some(queue) = self.queue_mut(place) {
-            queue.retain(|&other| other != key);
-            self.irqs[usize::from(key)].place = Place::Nowhere;
+    /// Moves an interrupt to where it belongs.
+    #[inline]
+    fn place(&mut self, key: Key, place: Place) {
+        let irq = &mut self.irqs[usize::from(key)];
+        if irq.place == place {
+            return;
+        }
+        let before = replace(&mut irq.place, place);
+        if before != Place::Nowhere {
+            self.unqueue(key, before);
+        }
+        let Some(queue) = self.queue_mut(place) else { return };
+        queue.push(key);
+        if queue.len() > 1 {
+            self.sink(place);
         }
     }
 
-    /// Puts an interrupt where it belongs after any change of its state, and notes whom to kick for it.
+    #[cold]
+    fn unqueue(&mut self, key: Key, place: Place) {
+        if let Some(queue) = self.queue_mut(place) {
+            queue.retain(|&other| other != key);
+        }
+    }
+
+    /// Moves the last of a queue to before all that are less urgent; the INTID settles ties.
+    #[cold]
+    fn sink(&mut self, place: Place) {
+        let Some(queue) = self.queue_mut(place) else { return };
+        let mut queue = take(queue);
+        let urgency = |key: Key| {
+            let irq = &self.irqs[usize::from(key)];
+            (if let Place::Active(_) = place { irq.active_priority } else { irq.priority }, key)
+        };
+        let last = queue.len() - 1;
+        let at = queue[..last].partition_point(|&other| urgency(other) < urgency(queue[last]));
+        queue[at..].rotate_right(1);
+        if let Some(emptied) = self.queue_mut(place) {
+            *emptied = queue;
+        }
+    }
+
+    /// Finds out where an interrupt belongs after any change of its state, and notes whom to kick for it.
     fn update(&mut self, key: Key) {
         let irq = &mut self.irqs[usize::from(key)];
         if let Place::Lr(vcpu, _) = irq.place {
@@ -415,50 +463,38 @@ impl Vgic {
             self.kick |= 1 << vcpu;
             return;
         }
-        if irq.phys_active && !irq.active && !irq.is_pending() {
+        let place = match irq.target {
+            _ if irq.active => Place::Active(irq.active_on),
+            Some(target) if irq.is_deliverable(self.ctlr) => Place::Pending(target),
+            _ => Place::Nowhere,
+        };
+        if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
+            self.kick |= 1 << vcpu;
+        } else if irq.phys_active && !irq.is_pending() {
             irq.phys_active = false;
             self.release(key);
         }
-        let irq = &self.irqs[usize::from(key)];
-        let place = match self.target(key) {
-            _ if irq.active => Place::Active(irq.active_on),
-            Some(target) if self.is_deliverable(irq) => Place::Pending(target),
-            _ => Place::Nowhere,
-        };
-        if place != irq.place {
-            self.unqueue(key);
-            let urgency = self.urgency(key, place);
-            self.irqs[usize::from(key)].place = place;
-            if let Some(queue) = self.queue_mut(place) {
-                let mut queue = take(queue);
-                queue.insert(queue.partition_point(|&other| self.urgency(other, place) < urgency), key);
-                *self.queue_mut(place).expect("it was there") = queue;
-            }
-        }
-        if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
-            self.kick |= 1 << vcpu;
-        }
+        self.place(key, place);
     }
 
     /// What a List Register holds of an interrupt.
     fn loaded_mut(&mut self, key: Key) -> Option<&mut Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[vcpu].lrs[n].as_mut(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs.get_mut(usize::from(n)),
             _ => None,
         }
     }
 
     fn loaded(&self, key: Key) -> Option<&Loaded> {
         match self.irqs[usize::from(key)].place {
-            Place::Lr(vcpu, n) => self.vcpus[vcpu].lrs[n].as_ref(),
+            Place::Lr(vcpu, n) => self.vcpus[usize::from(vcpu)].lrs.get(usize::from(n)),
             _ => None,
         }
     }
 
     /// The physical interrupt is active, and for us or for the hardware (through a List Register) to let go.
     fn holds_physical(&self, key: Key) -> bool {
-        let in_hardware = |loaded: &Loaded| matches!(loaded.lr.link, Link::Hw(_));
-        self.irqs[usize::from(key)].phys_active || self.loaded(key).is_some_and(in_hardware)
+        self.irqs[usize::from(key)].phys_active || self.loaded(key).is_some_and(|loaded| loaded.hw)
     }
 
     /// Notes that the physical interrupt is to be deactivated.

@@ -228,8 +228,8 @@ struct World {
     handlers: Vec<Vec<(usize, u8)>>,
     /// EOImode 1.
     split: bool,
-    /// Kicks are noticed at once, and the guest sees exactly what it would see without List Registers. Else they are noticed some time,
-    /// and edges are counted.
+    /// Kicks are noticed at once, and the guest sees exactly what it would see without List Registers. Else they are noticed
+    /// some time, and edges are counted.
     strict: bool,
     kicks: VcpuSet,
     forward: bool,
@@ -655,7 +655,8 @@ proptest! {
         run(v3, vcpus, lrs, split, true, ops);
     }
 
-    /// However late kicks and maintenance interrupts are: nothing is lost, nothing is delivered twice, no physical interrupt stays active.
+    /// However late kicks and maintenance interrupts are: nothing is lost, nothing is delivered twice, no physical interrupt
+    /// stays active.
     #[test]
     fn late_kicks_lose_nothing(
         v3: bool, vcpus in 1usize..=4, lrs in 1usize..=6, split: bool, ops in proptest::collection::vec(op(), 0..120),

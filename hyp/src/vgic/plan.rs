@@ -35,24 +35,21 @@ impl Vgic {
             let Some(&key) = self.vcpus[vcpu].active.first() else { break };
             self.clear_active(key);
         }
-        for n in 0..self.lrs {
-            // `flush` fills them from 0 on.
-            let Some(loaded) = self.vcpus[vcpu].lrs[n].take() else { break };
-            self.unload(vcpu, loaded, read(n));
+        for n in 0..self.vcpus[vcpu].lrs.len() {
+            self.unload(vcpu, self.vcpus[vcpu].lrs[n], read(n));
         }
+        self.vcpus[vcpu].lrs.clear();
         take(&mut self.kick) & !(1 << vcpu)
     }
 
+    #[inline]
     fn unload(&mut self, vcpu: usize, loaded: Loaded, now: State) {
+        let sgi_of_v2 = self.is_sgi_of_v2(loaded.key);
         let irq = &mut self.irqs[usize::from(loaded.key)];
         irq.place = Place::Nowhere;
-        let source = match loaded.lr.link {
-            Link::Software { source, .. } => source,
-            Link::Hw(_) => 0,
-        };
         if now.is_pending() {
-            if self.version == Version::V2 && loaded.lr.intid < SGIS {
-                irq.sources |= u8::from(loaded.latch) << source;
+            if sgi_of_v2 {
+                irq.sources |= u8::from(loaded.latch) << loaded.source;
             } else {
                 irq.latch |= loaded.latch;
             }
@@ -60,43 +57,48 @@ impl Vgic {
         }
         if now.is_active() && loaded.active {
             irq.active = true;
-            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu, loaded.lr.priority, source);
+            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu as u8, loaded.priority, loaded.source);
         }
-        if now != State::Invalid && matches!(loaded.lr.link, Link::Hw(_)) {
-            irq.phys_active = true;
+        irq.phys_active |= loaded.hw && now != State::Invalid;
+        if irq.active || irq.phys_active || irq.is_pending() {
+            self.update(loaded.key);
         }
-        self.update(loaded.key);
     }
 
     /// Fills the List Registers of a vCPU that enters its guest; `write` writes one of them. The vCPU has come to
     /// [`Vgic::sync`] since it left the guest.
     pub fn flush(&mut self, vcpu: usize, mut write: impl FnMut(usize, ListRegister)) -> Flush {
-        debug_assert!(self.vcpus[vcpu].lrs[0].is_none(), "the List Registers were not read back");
         let this = &mut self.vcpus[vcpu];
-        let most_urgent = usize::from(!this.lr_pending.is_empty());
-        let active = this.active.len().min(self.lrs - most_urgent);
-        let pending = this.lr_pending.len().min(self.lrs - active);
-        let mut hcr = 0;
-        if pending < this.lr_pending.len() {
-            hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
-        }
-        if active < this.active.len() {
-            hcr |= LRENPIE | if self.version == Version::V3 { TDIR } else { 0 };
-        }
+        debug_assert!(this.lrs.is_empty(), "the List Registers were not read back");
         let deactivate = take(&mut this.deactivate);
+        let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
+        if all_active + all_pending == 0 {
+            return Flush { used: 0, hcr: 0, deactivate };
+        }
+        let most_urgent = usize::from(all_pending != 0);
+        let active = all_active.min(self.lrs - most_urgent);
+        let pending = all_pending.min(self.lrs - active);
         for n in 0..active + pending {
             let this = &self.vcpus[vcpu];
             let key = if n < active { this.active[n] } else { this.lr_pending[n - active] };
             write(n, self.load(vcpu, n, key));
         }
-        self.vcpus[vcpu].active.drain(..active);
-        self.vcpus[vcpu].lr_pending.drain(..pending);
+        let this = &mut self.vcpus[vcpu];
+        let mut hcr = 0;
+        this.active.drain(..active);
+        if active < all_active {
+            hcr |= LRENPIE | if self.version == Version::V3 { TDIR } else { 0 };
+        }
+        this.lr_pending.drain(..pending);
+        if pending < all_pending {
+            hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
+        }
         Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate }
     }
 
     /// Moves one occurrence of a queued interrupt into List Register `n`.
     fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
-        let sgi_of_v2 = self.version == Version::V2 && self.intid(key) < SGIS;
+        let (intid, sgi_of_v2) = (self.intid(key), self.is_sgi_of_v2(key));
         let irq = &mut self.irqs[usize::from(key)];
         let was_active = take(&mut irq.active);
         let (mut latch, mut line, mut source) = (false, false, irq.active_source);
@@ -107,24 +109,22 @@ impl Vgic {
             (latch, line, source) = (irq.latch, irq.line && irq.hw.is_some(), 0);
             irq.clear_pending();
         }
-        irq.place = Place::Lr(vcpu, n);
+        irq.place = Place::Lr(vcpu as u8, n as u8);
 
-        let irq = &self.irqs[usize::from(key)];
-        let again = self.is_deliverable(irq);
-        let lr = ListRegister {
-            intid: self.intid(key),
-            priority: if was_active { irq.active_priority } else { irq.priority },
-            group1: irq.group1,
-            state: if was_active { State::Active } else { State::Pending },
-            link: match irq.hw.filter(|_| irq.phys_active && !again) {
-                Some(physical) => Link::Hw(physical),
-                None => Link::Software { eoi: again, source },
-            },
-        };
-        if let Link::Hw(_) = lr.link {
-            self.irqs[usize::from(key)].phys_active = false;
+        let again = irq.is_deliverable(self.ctlr);
+        let physical = irq.hw.filter(|_| irq.phys_active && !again);
+        if physical.is_some() {
+            irq.phys_active = false;
         }
-        self.vcpus[vcpu].lrs[n] = Some(Loaded { key, lr, latch, line, active: true });
+        let (state, priority) =
+            if was_active { (State::Active, irq.active_priority) } else { (State::Pending, irq.priority) };
+        let link = match physical {
+            Some(physical) => Link::Hw(physical.into()),
+            None => Link::Software { eoi: again, source },
+        };
+        let lr = ListRegister { intid, priority, group1: irq.group1, state, link };
+        let hw = physical.is_some();
+        self.vcpus[vcpu].lrs.push(Loaded { key, priority, source, hw, was_active, latch, line, active: true });
         lr
     }
 }

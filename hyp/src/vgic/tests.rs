@@ -472,6 +472,14 @@ fn the_timer_belongs_to_its_vcpu() {
     assert_eq!(vgic.pop_deactivation(), None);
     assert_eq!(vgic.flush(0, |_, _| {}).deactivate, 0);
     assert_eq!(vgic.flush(1, |_, _| {}).deactivate, 1 << 27);
+    // Let go while the vCPU was on no CPU; then it fires on one.
+    vgic.inject(1, 27);
+    vgic.write(0, Region::Gicr(1), 0x1_0000 + ICPENDR, 4, 1 << 27).unwrap();
+    vgic.inject(1, 27);
+    assert_eq!(vgic.flush(1, |_, lr| assert_eq!(lr.link, Link::Hw(27))).deactivate, 0);
+    vgic.sync(1, |_| State::Pending, 0);
+    vgic.write(1, Region::Gicr(1), 0x1_0000 + ICPENDR, 4, 1 << 27).unwrap();
+    assert_eq!(vgic.flush(1, |_, _| {}).deactivate, 1 << 27);
     // Not asserted any more when the vCPU is about to enter.
     vgic.inject(1, 27);
     vgic.set_line(1, 27, false);
@@ -634,7 +642,8 @@ proptest! {
                 cpu.running.clear();
             }
             for vcpu in &vgic.vcpus {
-                prop_assert!(vcpu.lr_pending.capacity() == room && vcpu.active.capacity() == room);
+                prop_assert_eq!([&vcpu.lr_pending, &vcpu.active].map(Vec::capacity), [room; 2]);
+                prop_assert_eq!(vcpu.lrs.capacity(), 2);
             }
         }
     }
