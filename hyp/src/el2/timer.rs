@@ -1,7 +1,8 @@
 //! The EL2 physical timer: the scheduler's tick while vCPUs wait for their turn, and the timers of vCPUs that are blocked.
 
-use crate::vcpu::State;
-use crate::{guest, read_sysreg, sched, write_sysreg};
+use crate::sync::IrqMask;
+use crate::vcpu::{State, Vcpu};
+use crate::{cpu, guest, read_sysreg, sched, vgic, write_sysreg};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How often another vCPU gets its turn.
@@ -12,7 +13,7 @@ static NEXT_TICK: AtomicU64 = AtomicU64::new(0);
 
 /// The physical counter, which is the guests' virtual one too.
 pub fn now() -> u64 {
-    crate::cpu::isb();
+    cpu::isb();
     read_sysreg!("cntpct_el0")
 }
 
@@ -27,34 +28,57 @@ pub fn init() {
 
 /// A vCPU's turn begins, or one is blocked: sets the timer for what comes first. IRQs are masked.
 pub fn program() {
-    let period = read_sysreg!("cntfrq_el0") / TICK_HZ;
     let now = now();
-    NEXT_TICK.store(now + period, Relaxed);
-    let tick = sched::others_wait().then_some(now + period);
-    set(tick);
+    NEXT_TICK.store(now + read_sysreg!("cntfrq_el0") / TICK_HZ, Relaxed);
+    set(now);
 }
 
-/// Sets the timer for the tick, if there is to be one, or the first timer of a blocked vCPU.
-fn set(tick: Option<u64>) {
-    let blocked = guest::vcpus().filter(|vcpu| vcpu.state() == State::Blocked && !sched::is_current(vcpu));
-    let first = blocked.filter_map(|vcpu| vcpu.deadline(false)).chain(tick).min();
-    // SAFETY: as above.
+/// The guest has written its physical timer.
+pub fn physical_timer_changed(vcpu: &'static Vcpu) {
+    let _mask = IrqMask::new();
+    let now = now();
+    update_line(vcpu, now);
+    set(now);
+}
+
+/// The interrupt line of a vCPU's emulated physical timer, whenever it may have changed.
+fn update_line(vcpu: &'static Vcpu, now: u64) {
+    /// Its PPI.
+    const PHYSICAL_TIMER: u32 = 30;
+    let high = vcpu.physical_timer.lock().line(now);
+    vgic::set_line(vcpu, PHYSICAL_TIMER, high);
+}
+
+/// Sets the timer for what comes first: the end of a turn, the timers of a vCPU that is blocked, the emulated timer of the one
+/// that runs.
+fn set(now: u64) {
+    let tick = sched::others_wait().then(|| NEXT_TICK.load(Relaxed)).filter(|&tick| tick > now);
+    let blocked = blocked().filter_map(|vcpu| vcpu.deadline(false));
+    // One that is due already is seen by its line.
+    let running = sched::current().and_then(|vcpu| {
+        update_line(vcpu, now);
+        vcpu.physical_timer.lock().deadline().filter(|&deadline| deadline > now)
+    });
+    let first = blocked.chain(tick).chain(running).min();
+    // SAFETY: the timer is the hypervisor's own.
     unsafe { write_sysreg!("cnthp_cval_el2", first.unwrap_or(u64::MAX)) };
+    cpu::isb();
+}
+
+/// The vCPUs that wait for an interrupt.
+fn blocked() -> impl Iterator<Item = &'static Vcpu> {
+    guest::vcpus().filter(|vcpu| vcpu.state() == State::Blocked && !sched::is_current(vcpu))
 }
 
 /// The timer interrupt: wakes the vCPUs whose timers are due, and ends the turn of the current one if it is over.
 pub fn interrupt() {
     let now = now();
-    for vcpu in guest::vcpus().filter(|vcpu| vcpu.state() == State::Blocked && !sched::is_current(vcpu)) {
-        if vcpu.deadline(false).is_some_and(|deadline| deadline <= now) {
-            sched::start(vcpu);
-        }
+    for vcpu in blocked().filter(|vcpu| vcpu.deadline(false).is_some_and(|deadline| deadline <= now)) {
+        update_line(vcpu, now);
+        sched::start(vcpu);
     }
-    let mut tick = sched::others_wait().then(|| NEXT_TICK.load(Relaxed));
-    if tick.is_some_and(|tick| tick <= now) {
+    if sched::others_wait() && NEXT_TICK.load(Relaxed) <= now {
         sched::raise(sched::SCHEDULE);
-        tick = None;
     }
-    set(tick);
-    crate::cpu::isb();
+    set(now);
 }

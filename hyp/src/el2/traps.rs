@@ -52,7 +52,7 @@ pub const HCR_EL2: u64 = 1
     | 1 << 36;
 
 /// HCR_EL2.VSE: an SError is pending for the guest.
-const VSE: u64 = 1 << 8;
+pub const VSE: u64 = 1 << 8;
 
 global_asm!(
     include_str!("entry.S"),
@@ -142,7 +142,6 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
 /// WFI: the vCPU waits, unless something is there to wake it.
 fn wait_for_interrupt(vcpu: &'static Vcpu) {
     let _mask = crate::sync::IrqMask::new();
-    update_physical_timer(vcpu);
     let due = vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now());
     if !due && !vcpu.guest.vgic.lock().has_pending(vcpu.id) {
         vcpu.set_state(State::Blocked);
@@ -213,7 +212,7 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         Action::ReadTimer(register) => vcpu.physical_timer.lock().read(register, timer::now()),
         Action::WriteTimer(register, value) => {
             vcpu.physical_timer.lock().write(register, value, timer::now());
-            update_physical_timer(vcpu);
+            timer::physical_timer_changed(vcpu);
             0
         }
         Action::ReadCount => timer::now(),
@@ -241,14 +240,6 @@ fn is_dir(access: trap::exception::SystemAccess) -> bool {
     const ICC_DIR_EL1: trap::sysreg::SystemRegister =
         trap::sysreg::SystemRegister { op0: 3, op1: 0, crn: 12, crm: 11, op2: 1 };
     access.register == ICC_DIR_EL1 && !access.read && gic::version() == hyp::vgic::Version::V3
-}
-
-/// The emulated physical timer's interrupt line, after any change of it.
-pub fn update_physical_timer(vcpu: &'static Vcpu) {
-    /// Its PPI.
-    const PHYSICAL_TIMER: u32 = 30;
-    let high = vcpu.physical_timer.lock().line(timer::now());
-    vgic::set_line(vcpu, PHYSICAL_TIMER, high);
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.

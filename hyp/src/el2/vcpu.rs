@@ -3,6 +3,7 @@
 use crate::gic::CpuInterface;
 use crate::guest::Guest;
 use crate::sync::IrqLock;
+use crate::traps::{HCR_EL2, VSE};
 use crate::{read_sysreg, vgic, write_sysreg};
 use alloc::boxed::Box;
 use core::arch::global_asm;
@@ -98,6 +99,8 @@ struct Saved {
     fp: Fp,
     /// CNTV_CTL_EL0, which is 0 while the vCPU does not run.
     cntv_ctl: u64,
+    /// HCR_EL2.VSE: an SError waits for the guest to unmask it.
+    vse: u64,
     interface: CpuInterface,
 }
 
@@ -147,7 +150,7 @@ impl Vcpu {
         stack.top.serror_window = serror_window.into();
         // SAFETY: words, for which zeroes are values.
         let fp = unsafe { core::mem::zeroed() };
-        let saved = Saved { sp: 0, el1: El1::default(), fp, cntv_ctl: 0, interface: CpuInterface::default() };
+        let saved = Saved { sp: 0, el1: El1::default(), fp, cntv_ctl: 0, vse: 0, interface: CpuInterface::default() };
         Vcpu {
             guest,
             id,
@@ -195,7 +198,7 @@ impl Vcpu {
         stack.rest[link..].copy_from_slice(&(&raw const return_to_new_vcpu as u64).to_le_bytes());
         saved.sp = (&raw const stack.frame) as usize - SWITCH_FRAME;
         saved.el1 = El1 { sctlr_el1: SCTLR_RESET, vmpidr_el2: 1 << 31 | self.affinity(), ..El1::default() };
-        saved.cntv_ctl = 0;
+        (saved.cntv_ctl, saved.vse) = (0, 0);
         saved.interface = CpuInterface::default();
         *self.physical_timer.lock() = PhysicalTimer::default();
     }
@@ -238,6 +241,7 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             saved.el1.save();
             saved.cntv_ctl = read_sysreg!("cntv_ctl_el0") & (TIMER_ON | TIMER_MASKED);
             write_sysreg!("cntv_ctl_el0", 0);
+            saved.vse = read_sysreg!("hcr_el2") & VSE;
             saved.interface.save();
             save_fp(&mut saved.fp);
         }
@@ -246,6 +250,7 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
         if let Some(vcpu) = to {
             let saved = &*vcpu.saved.get();
             saved.el1.load();
+            write_sysreg!("hcr_el2", HCR_EL2 | saved.vse);
             saved.interface.load();
             load_fp(&saved.fp);
             vcpu.guest.stage2.enter(vcpu.id);

@@ -38,12 +38,14 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 7] = [
+    let rest: [(&str, Test); 9] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
         ("smc.is.trapped", || code("d4000003", SYSTEM_OFF, 0, Some(End::PoweredOff))),
+        ("smc.is.trapped.twice", smc_twice),
         ("four.vcpus", four_vcpus),
+        ("physical.timer", physical_timer),
         ("spinning.guest", spinning_guest),
         ("no.memory", no_memory),
     ];
@@ -193,6 +195,22 @@ fn code(instruction: &str, function: u16, code: u8, end: Option<End>) -> Result<
     })
 }
 
+/// The guest goes on behind an SMC: the second ends it.
+fn smc_twice() -> Result<()> {
+    let image = flat(&[
+        0x52b0_8000, // mov w0, #0x84000000: PSCI_VERSION
+        0xd400_0003, // smc #0
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0003, // smc #0
+        0x1400_0000, // b .
+    ])?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        same("SMCs", traps(&ran.summary()?.guests[0], "smc64"), 2)
+    })
+}
+
 /// Each vCPU but the last starts the next and waits for its sum, to which it adds its own number and one. The first looks at
 /// the whole.
 fn four_vcpus() -> Result<()> {
@@ -245,6 +263,31 @@ fn four_vcpus() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The EL1 physical timer, which is emulated, wakes a guest that waits for it; an interrupt need not be enabled for that.
+fn physical_timer() -> Result<()> {
+    let image = flat(&[
+        0xd2a0_0200, // mov x0, #0x100000
+        0xd51b_e200, // msr cntp_tval_el0, x0
+        0xd280_0020, // mov x0, #1
+        0xd51b_e220, // msr cntp_ctl_el0, x0
+        0xd503_207f, // 0: wfi
+        0xd53b_e220, // mrs x0, cntp_ctl_el0
+        0x3617_ffc0, // tbz w0, #2, 0b
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let summary = ran.summary()?;
+        let guest = &summary.guests[0];
+        ensure!(traps(guest, "wfx") >= 1 && traps(guest, "system") >= 3, "{guest:?}");
+        ensure!(summary.host_irqs >= 1, "{} interrupts of the hypervisor's own", summary.host_irqs);
+        Ok(())
+    })
 }
 
 /// A guest that never ends does not keep another from it; and in the end there is no result.
