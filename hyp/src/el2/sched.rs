@@ -59,7 +59,8 @@ pub fn is_current(vcpu: &Vcpu) -> bool {
 
 /// Does what was asked for by [`raise`]; IRQs are masked.
 pub fn do_softirqs() {
-    while this_cpu().softirqs.swap(0, Relaxed) & SCHEDULE != 0 {
+    while this_cpu().softirqs.load(Relaxed) & SCHEDULE != 0 {
+        this_cpu().softirqs.fetch_and(!SCHEDULE, Relaxed);
         schedule();
     }
 }

@@ -3,13 +3,15 @@
 use crate::guest::Guest;
 use crate::vcpu::Vcpu;
 use crate::{gic, guest, sched};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
 
 /// The List Registers of this CPU that hold something, one bit each.
 static USED: AtomicU32 = AtomicU32::new(0);
 /// Those of them that were written with a pending interrupt.
 static PENDING: AtomicU32 = AtomicU32::new(0);
+/// Whether the planner may want something else in them than they hold. If not, a trap leaves them alone.
+static STALE: AtomicBool = AtomicBool::new(true);
 /// What ICH_HCR_EL2 or GICH_HCR was told besides En.
 static CONTROL: AtomicU32 = AtomicU32::new(0);
 
@@ -17,6 +19,7 @@ static CONTROL: AtomicU32 = AtomicU32::new(0);
 /// woken, `work` says.
 pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSet)) -> T {
     let mut vgic = guest.vgic.lock();
+    STALE.store(true, Relaxed);
     let (result, kick) = work(&mut vgic);
     while let Some(irq) = vgic.pop_deactivation() {
         gic::deactivate(irq);
@@ -59,6 +62,10 @@ pub fn sync(vcpu: &'static Vcpu) {
 
 /// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
 pub fn flush(vcpu: &'static Vcpu) {
+    if !STALE.load(Relaxed) {
+        return;
+    }
+    STALE.store(false, Relaxed);
     let mut pending = 0;
     let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {
         pending |= u32::from(register.state.is_pending()) << n;
@@ -83,6 +90,7 @@ pub fn flush(vcpu: &'static Vcpu) {
 /// The virtual timer's physical interrupt is each CPU's one, and each vCPU has its own idea of whether it is active: when another vCPU
 /// runs it is made so.
 pub fn switch_timer(to: Option<&'static Vcpu>) {
+    STALE.store(true, Relaxed);
     let timer = gic::virtual_timer();
     gic::set_active(timer, to.is_some_and(|vcpu| vcpu.guest.vgic.lock().holds_physical_of(vcpu.id, timer)));
 }
