@@ -33,6 +33,8 @@ pub enum Gic {
         gicd: Region,
         /// CPU interface.
         gicc: Region,
+        /// The hypervisor's interface (GICH) and the guest's CPU interface (GICV), where there are any.
+        virtualization: Option<(Region, Region)>,
     },
     /// GICv3.
     V3 {
@@ -82,6 +84,8 @@ pub struct Machine<'a> {
     pub rng_seed: Option<&'a [u8]>,
     /// EL1 virtual timer interrupt (INTID).
     pub timer_irq: u32,
+    /// EL2 physical timer interrupt (INTID), where there is an EL2.
+    pub hypervisor_timer_irq: Option<u32>,
     /// Number of CPUs.
     pub cpus: usize,
     /// The initramfs.
@@ -131,6 +135,7 @@ impl<'a> Machine<'a> {
             rng_seed: None,
             // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
             timer_irq: interrupt(timer, 2).ok_or(Error::Missing("virtual timer interrupt"))?,
+            hypervisor_timer_irq: interrupt(timer, 3),
             cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
             initrd: None,
         };
@@ -201,7 +206,7 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, Error> {
     }
     let node = find(root, &["arm,cortex-a15-gic", "arm,gic-400"]).ok_or(Error::Missing("GICv2 or GICv3"))?;
     let (gicd, gicc) = region(node, 0).zip(region(node, 1)).ok_or(missing)?;
-    Ok(Gic::V2 { gicd, gicc })
+    Ok(Gic::V2 { gicd, gicc, virtualization: region(node, 2).zip(region(node, 3)) })
 }
 
 fn conduit(psci: FdtNode<'_>) -> Option<Conduit> {

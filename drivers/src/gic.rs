@@ -9,6 +9,7 @@ use arm_gic::gicv2::{GicV2, SgiTarget as SgiTargetV2, SgiTargetListFilter};
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
 use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use core::arch::asm;
 use core::ptr::NonNull;
 
 /// The priority every interrupt gets: one level, so none preempts another (IHI 0069, "Priority drop").
@@ -36,8 +37,16 @@ pub trait InterruptController: Send {
     fn disable(&mut self, irq: u32, cpu: usize);
     /// Takes the highest-priority pending interrupt; none when it was spurious.
     fn acknowledge(&mut self) -> Option<Acknowledged>;
-    /// Ends an interrupt: priority drop and deactivation in one (EOImode 0).
+    /// Ends an interrupt: priority drop and deactivation in one (EOImode 0); after [`split_end`](Self::split_end) only the
+    /// priority drop.
     fn end(&mut self, irq: Acknowledged);
+    /// From now on [`end`](Self::end) leaves an interrupt active on this CPU (EOImode 1): it cannot come again until it is
+    /// deactivated, by [`deactivate`](Self::deactivate) or by a guest's end of the virtual interrupt that stands for it.
+    fn split_end(&mut self);
+    /// Deactivates an interrupt that was ended (EOImode 1).
+    fn deactivate(&mut self, irq: Acknowledged);
+    /// Makes an interrupt active or inactive on the calling CPU, whose number is `cpu`.
+    fn set_active(&mut self, irq: u32, cpu: usize, active: bool);
     /// An interrupt that is active on the CPU numbered `cpu`: acknowledged and not ended.
     fn active(&self, cpu: usize) -> Option<u32>;
     /// Raises software-generated interrupt `sgi` (0..16) on the calling CPU.
@@ -65,6 +74,16 @@ unsafe fn lowest_active(own: *const u32, shared: *const u32) -> Option<u32> {
     })
 }
 
+/// Sets or clears an interrupt's active bit.
+///
+/// # Safety
+/// `frame` has the arrays ISACTIVER and ICACTIVER, with a bit for the interrupt.
+unsafe fn set_active(frame: *mut u8, irq: u32, active: bool) {
+    let register = frame.wrapping_add(if active { ISACTIVER } else { ICACTIVER }).cast::<u32>();
+    // SAFETY: as promised by the caller; bits that are 0 change nothing.
+    unsafe { register.wrapping_add(irq as usize / 32).write_volatile(1 << (irq % 32)) };
+}
+
 fn intid(irq: u32) -> IntId {
     match irq {
         0..16 => IntId::sgi(irq),
@@ -77,16 +96,22 @@ fn intid(irq: u32) -> IntId {
 pub struct V2 {
     gic: GicV2<'static>,
     gicd: *mut u8,
+    gicc: *mut u8,
 }
 
 // SAFETY: the pointer is to a device that any CPU may use; `&mut self` orders the accesses.
 unsafe impl Send for V2 {}
 
-/// GICD_ISACTIVER and GICR_ISACTIVER0, at the same offset of their frames: one bit an interrupt.
+/// GICD_ISACTIVER and GICR_ISACTIVER0, at the same offset of their frames: one bit an interrupt; ICACTIVER the same.
 const ISACTIVER: usize = 0x300;
+const ICACTIVER: usize = 0x380;
 /// GICD_IPRIORITYR and GICD_ITARGETSR: one byte an interrupt, byte-accessible.
 const GICD_IPRIORITYR: usize = 0x400;
 const GICD_ITARGETSR: usize = 0x800;
+/// GICC_CTLR, its EOImode (of the only view there is without the Security Extensions), and GICC_DIR.
+const GICC_CTLR: usize = 0;
+const GICC_CTLR_EOIMODE: u32 = 1 << 9;
+const GICC_DIR: usize = 0x1000;
 
 impl V2 {
     /// Sets up the distributor and the calling CPU's interface.
@@ -98,7 +123,7 @@ impl V2 {
         let mut gic = unsafe { GicV2::new(gicd.cast::<GicdV2>(), gicc.cast::<Gicc>()) };
         gic.enable_all_interrupts(false);
         gic.setup();
-        V2 { gic, gicd }
+        V2 { gic, gicd, gicc }
     }
 
     fn write_byte(&mut self, register: usize, irq: u32, value: u8) {
@@ -129,6 +154,22 @@ impl InterruptController for V2 {
 
     fn end(&mut self, irq: Acknowledged) {
         self.gic.end_interrupt(irq.0, InterruptGroup::Group0);
+    }
+
+    fn split_end(&mut self) {
+        let register = self.gicc.wrapping_add(GICC_CTLR).cast::<u32>();
+        // SAFETY: a register of the CPU interface.
+        unsafe { register.write_volatile(register.read_volatile() | GICC_CTLR_EOIMODE) };
+    }
+
+    fn deactivate(&mut self, irq: Acknowledged) {
+        // SAFETY: a register of the CPU interface, which has 8 KiB.
+        unsafe { self.gicc.add(GICC_DIR).cast::<u32>().write_volatile(irq.0.raw_value()) };
+    }
+
+    fn set_active(&mut self, irq: u32, _: usize, active: bool) {
+        // SAFETY: inside the distributor; the first word is banked, the calling CPU's own.
+        unsafe { set_active(self.gicd, irq, active) };
     }
 
     fn active(&self, _: usize) -> Option<u32> {
@@ -196,6 +237,34 @@ impl InterruptController for V3 {
 
     fn end(&mut self, irq: Acknowledged) {
         GicCpuInterface::end_interrupt(irq.0, InterruptGroup::Group1);
+    }
+
+    fn split_end(&mut self) {
+        // SAFETY: ICC_CTLR_EL1.EOImode: of interrupts that are not ended yet there are none.
+        unsafe {
+            asm!(
+                "mrs {ctlr}, ICC_CTLR_EL1",
+                "orr {ctlr}, {ctlr}, #2",
+                "msr ICC_CTLR_EL1, {ctlr}",
+                "isb",
+                ctlr = out(reg) _,
+                options(nostack, preserves_flags)
+            )
+        };
+    }
+
+    fn deactivate(&mut self, irq: Acknowledged) {
+        // SAFETY: what was acknowledged is deactivated.
+        unsafe { asm!("msr ICC_DIR_EL1, {}", in(reg) u64::from(irq.0.raw_value()), options(nostack, preserves_flags)) };
+    }
+
+    fn set_active(&mut self, irq: u32, cpu: usize, active: bool) {
+        let frame = match irq {
+            0..32 => self.gicr.as_ptr().wrapping_add(cpu * GICR_STRIDE + GICR_SGI),
+            _ => self.gicd.as_ptr(),
+        };
+        // SAFETY: the frame that has this interrupt's bit.
+        unsafe { set_active(frame, irq, active) };
     }
 
     fn active(&self, cpu: usize) -> Option<u32> {

@@ -69,3 +69,62 @@ impl PtRegs {
         self.pstate & 0b1100 == 0
     }
 }
+
+/// What EL2 interrupted, saved on the hypervisor stack of the vCPU, after Xen's `struct cpu_user_regs`
+/// (`xen/include/asm-arm/arm64/processor.h`). From `spsr_el1` on the fields are only valid in a frame of a guest; a frame of
+/// the hypervisor itself leaves them as they were.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuUserRegs {
+    /// x0..x30 as they were when the exception was taken.
+    pub regs: [u64; 31],
+    /// SP_EL2 before the frame was reserved; only valid in a frame of the hypervisor.
+    pub sp: u64,
+    /// ELR_EL2: where `eret` returns to.
+    pub pc: u64,
+    /// SPSR_EL2: the interrupted PSTATE.
+    pub cpsr: u64,
+    /// ESR_EL2: the syndrome, of the hypervisor's classes.
+    pub hsr: u64,
+    /// Keeps 16 bytes.
+    pub pad: u64,
+    /// The guest's saved PSTATE.
+    pub spsr_el1: u64,
+    /// The saved PSTATEs of an AArch32 EL1: FIQ, IRQ, undefined, abort.
+    pub spsr_banked: [u64; 4],
+    /// The guest's stack pointer at EL0.
+    pub sp_el0: u64,
+    /// The guest's stack pointer at EL1.
+    pub sp_el1: u64,
+    /// Where the guest's EL1 returns to.
+    pub elr_el1: u64,
+}
+
+/// Size of [`CpuUserRegs`] in bytes.
+pub const UREGS_SIZE: usize = size_of::<CpuUserRegs>();
+
+const _: () = {
+    assert!(UREGS_SIZE == 352 && UREGS_SIZE.is_multiple_of(16));
+    assert!(offset_of!(CpuUserRegs, regs) == 0);
+    assert!(offset_of!(CpuUserRegs, sp) == 248);
+    assert!(offset_of!(CpuUserRegs, pc) == 256);
+    assert!(offset_of!(CpuUserRegs, cpsr) == 264);
+    assert!(offset_of!(CpuUserRegs, hsr) == 272);
+    assert!(offset_of!(CpuUserRegs, spsr_el1) == 288);
+    assert!(offset_of!(CpuUserRegs, spsr_banked) == 296);
+    assert!(offset_of!(CpuUserRegs, sp_el0) == 328);
+    assert!(offset_of!(CpuUserRegs, sp_el1) == 336);
+    assert!(offset_of!(CpuUserRegs, elr_el1) == 344);
+};
+
+impl CpuUserRegs {
+    /// Whether the interrupted code was AArch32's (`PSTATE.M[4]`).
+    pub fn is_aarch32(&self) -> bool {
+        self.cpsr & 0b1_0000 != 0
+    }
+
+    /// Whether the exception was taken from a guest: EL0 and EL1 are its, and AArch32 (Arm ARM, SPSR_EL2).
+    pub fn from_guest(&self) -> bool {
+        self.is_aarch32() || self.cpsr & 0b1100 != 0b1000
+    }
+}

@@ -24,6 +24,7 @@ pub fn check(root: &Path) -> Result<()> {
         ("clippy for the host", cargo(&["clippy", "--all-targets", "--", "-Dwarnings"])),
         ("clippy for the kernel", compiler.clippy(root, &["--package", "kernel"])),
         ("clippy for the test kernel", compiler.clippy(root, &["--package", "kernel", "--features", "ktest"])),
+        ("clippy for the hypervisor", compiler.clippy(root, &["--package", "hyp", "--features", "el2"])),
         ("clippy for the programs", compiler.clippy(root, &["--package", "user"])),
         ("documentation of the host's side", host_docs),
         ("documentation of the kernel and the programs", target_docs),

@@ -2,7 +2,8 @@
 
 use crate::explain::log::{self, Found, Seen};
 use crate::explain::report::{self, Form};
-use crate::images::Images;
+use crate::hyp::{self, Guest};
+use crate::images::{Hypervisor, Images};
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
@@ -102,6 +103,20 @@ Examples:
   echo 'info registers' | cargo xtask gdb --cpu max"
     )]
     Gdb(MachineArgs),
+    /// Boot the hypervisor in QEMU, with guests
+    #[command(after_help = "\
+Without --guest: two guests, `left` and `right`, each this project's kernel as it is for a bare machine, running its demo
+suite side by side. Each line of a guest's console comes with the guest's name; in the end, on standard error, what the
+guests did.
+
+Exit code: 0 when every guest powered off; 3 when one did not; 121 when the hypervisor panicked; 124 when time was over;
+1 when the tool failed; 2 for wrong usage.
+
+Examples:
+  cargo xtask hyp
+  cargo xtask hyp --gic 2 --cpu max
+  cargo xtask hyp --guest vmlinux,initrd=initrd.gz,append=console=ttyAMA0,mem=256,vcpus=2")]
+    Hyp(HypArgs),
     /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
 Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard
@@ -228,6 +243,42 @@ struct TraceArgs {
     /// Memory for the events of a CPU, in MiB [default: 32, or a quarter of --mem]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     ring: Option<u32>,
+}
+
+#[derive(Args)]
+struct HypArgs {
+    /// A guest: FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N], where FILE is a flat image, an arm64 Image
+    /// or an ELF file; a comma within is doubled; may be repeated
+    #[arg(long, value_name = "GUEST", value_parser = Guest::parse)]
+    guest: Vec<Guest>,
+    /// CPU model
+    #[arg(long, value_enum, default_value_t = Cpu::CortexA72)]
+    cpu: Cpu,
+    /// Version of the interrupt controller
+    #[arg(long, value_name = "VERSION", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    gic: u8,
+    /// CPUs in the machine; one is started for now
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    smp: u8,
+    /// Memory in MiB [default: what the guests need]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..))]
+    mem: Option<u32>,
+    /// Instruction-exact time: each instruction takes 2^SHIFT ns; one CPU only
+    #[arg(long, value_name = "SHIFT", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+        value_parser = clap::value_parser!(u8).range(0..=10))]
+    icount: Option<u8>,
+    /// End the machine after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// Write what the guests did to standard output, as one JSON text, and the console to standard error
+    #[arg(long)]
+    json: bool,
+    /// QEMU to use [default: $QEMU, else qemu-system-aarch64]
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<OsString>,
+    /// One more argument for QEMU; may be repeated
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<OsString>,
 }
 
 #[derive(Args)]
@@ -373,6 +424,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Qemu(args) => qemu(&root, args),
         Verb::Trace(args) => trace(&root, args),
         Verb::Gdb(args) => gdb(&root, args),
+        Verb::Hyp(args) => hyp(&root, args),
         Verb::Test(args) => {
             setup::ensure(&root, &Need::tests())?;
             test::test(&root, args.filter.as_deref(), args.list)
@@ -487,6 +539,53 @@ fn tell_whose_terminal(config: &Config) {
 
 /// The exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
+
+fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
+    if args.icount.is_some() && args.smp > 1 {
+        let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    let mut config = hyp::Config {
+        cpu: typed(args.cpu),
+        gic: args.gic,
+        smp: args.smp,
+        mem: args.mem,
+        icount: args.icount,
+        guests: args.guest,
+        timeout: Some(Duration::from_secs(args.timeout)),
+        qemu_args: args.qemu_arg,
+        ..hyp::Config::default()
+    };
+    if let Some(qemu) = args.qemu {
+        config.qemu = qemu;
+    }
+    setup::ensure(root, &[Need::Target])?;
+    setup::ensure_qemu(root, &config.qemu)?;
+    let (hypervisor, images) = (Hypervisor::build()?, Images::build(false)?);
+    if config.guests.is_empty() {
+        config.guests = ["left", "right"].map(|name| Guest::kernel(&images, name)).into();
+    } else {
+        config.guests.iter_mut().zip(1..).for_each(|(guest, number)| guest.name = format!("guest{number}"));
+    }
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+    let outcome = hyp::watch(&hypervisor, &images, &config, |event| match event {
+        Event::Console(text) if args.json => write_all(&mut stderr, text),
+        Event::Console(text) => write_all(&mut stdout, text),
+        Event::Started(_) | Event::Record(_) => Ok(()),
+        Event::Qemu(text) => write_all(&mut stderr, text),
+    })?;
+    match &outcome.result {
+        Some(result) if args.json => write_all(&mut stdout, format!("{result}\n").as_bytes())?,
+        Some(_) | None => {
+            let words = outcome.summary().map(|summary| hyp::words_of(&summary)).unwrap_or_default();
+            write_all(&mut stderr, words.as_bytes())?;
+        }
+    }
+    if outcome.timed_out {
+        eprintln!("xtask: the machine did not end in its time; give it more with --timeout SECONDS");
+    }
+    Ok(outcome.code)
+}
 
 const TIME_IS_OVER: &str = "the machine did not end in its time; give it more with --timeout SECONDS, or see where it is \
                             with `cargo xtask gdb` and the same options";

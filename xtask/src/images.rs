@@ -27,18 +27,43 @@ pub struct Images {
     pub initramfs: PathBuf,
 }
 
+/// The hypervisor's files.
+#[derive(Clone, Debug)]
+pub struct Hypervisor {
+    /// Its ELF file: symbols and line numbers.
+    pub elf: PathBuf,
+    /// It, as the arm64 boot protocol wants it.
+    pub image: PathBuf,
+}
+
+impl Hypervisor {
+    /// Builds it, as [`Images::build`] does the kernel.
+    pub fn build() -> Result<Hypervisor> {
+        let root = workspace::root()?;
+        let folder = build_folder(&root)?;
+        let _lock = lock(&folder)?;
+        let mut hyp = compiler(&root)?.cargo(&root, "build");
+        hyp.args(["--package", "hyp", "--features=el2", "--bin", "hyp"]);
+        let built = executables(&mut hyp)?;
+        let bytes = read(built.get("hyp").context("cargo built no program `hyp`")?)?;
+        let hyp = folder.join("hyp");
+        let (elf, image) = (hyp.join("hyp"), hyp.join("Image"));
+        workspace::write(&image, &elf::flatten(&bytes).context("the hypervisor cannot be made a boot image")?)?;
+        workspace::write(&elf, &bytes)?;
+        Ok(Hypervisor { elf, image })
+    }
+}
+
 impl Images {
     /// Builds the kernel, with the in-kernel tests when `ktest` says so, and the programs. Cargo tells on standard error
     /// what it does. A second build, from another thread or process, waits for the first.
     pub fn build(ktest: bool) -> Result<Images> {
         let root = workspace::root()?;
-        let folder = workspace::target_dir(&root).join("xtask");
-        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let folder = build_folder(&root)?;
         // Both kernels have one name in cargo's folder: nobody may build between here and the copy.
-        let _lock = lock(&folder.join("lock")).with_context(|| format!("{} cannot be locked", folder.display()))?;
+        let _lock = lock(&folder)?;
 
-        let compiler = Compiler::find(&root)?;
-        let compiler = compiler.context("there is no compiler for the Arm target; `cargo xtask setup` brings one")?;
+        let compiler = compiler(&root)?;
         let mut kernel = compiler.cargo(&root, "build");
         kernel.args(["--package", "kernel"]).args(ktest.then_some("--features=ktest"));
         let built = executables(&mut kernel)?;
@@ -68,14 +93,29 @@ impl Images {
     }
 }
 
-/// Waits until nobody else holds the lock; it lasts as long as the file is open.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    if file.try_lock().is_err() {
-        eprintln!("xtask: waiting for another build");
-        file.lock()?;
-    }
-    Ok(file)
+/// The folder for what is built.
+fn build_folder(root: &Path) -> Result<PathBuf> {
+    let folder = workspace::target_dir(root).join("xtask");
+    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
+}
+
+fn compiler(root: &Path) -> Result<Compiler> {
+    Compiler::find(root)?.context("there is no compiler for the Arm target; `cargo xtask setup` brings one")
+}
+
+/// Waits until nobody else builds; it lasts as long as the file is open.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let lock = || -> io::Result<File> {
+        let file = File::create(&path)?;
+        if file.try_lock().is_err() {
+            eprintln!("xtask: waiting for another build");
+            file.lock()?;
+        }
+        Ok(file)
+    };
+    lock().with_context(|| format!("{} cannot be locked", path.display()))
 }
 
 /// Runs a cargo build and gives the executables it made, by name.
@@ -95,24 +135,29 @@ fn executables(build: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
         .collect())
 }
 
-/// A ustar archive of `programs` at `bin/NAME`, and of one more file. The same files give the same bytes.
+/// A ustar archive of `programs` at `bin/NAME`, and of one more file.
 fn archive(programs: &BTreeMap<String, PathBuf>, more: Option<(&str, &[u8])>) -> Result<Vec<u8>> {
+    let mut files = Vec::new();
+    for (name, path) in programs {
+        let program = elf::strip(&read(path)?).with_context(|| format!("{} is no program", path.display()))?;
+        files.push((format!("bin/{name}"), program));
+    }
+    files.extend(more.map(|(path, bytes)| (path.to_string(), bytes.to_vec())));
+    ustar(&files)
+}
+
+/// A ustar archive of files by name. The same files give the same bytes.
+pub fn ustar(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    let mut append = |path: &str, bytes: &[u8]| {
+    for (path, bytes) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_uid(0);
         header.set_gid(0);
-        archive.append_data(&mut header, path, bytes).with_context(|| format!("{path} does not fit into the archive"))
-    };
-    for (name, path) in programs {
-        let program = elf::strip(&read(path)?).with_context(|| format!("{} is no program", path.display()))?;
-        append(&format!("bin/{name}"), &program)?;
-    }
-    if let Some((path, bytes)) = more {
-        append(path, bytes)?;
+        let appended = archive.append_data(&mut header, path, &bytes[..]);
+        appended.with_context(|| format!("{path} does not fit into the archive"))?;
     }
     Ok(archive.into_inner()?)
 }

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod elf;
 pub mod explain;
 pub mod gdb;
+pub mod hyp;
 pub mod images;
 pub mod machine;
 pub mod mutants;

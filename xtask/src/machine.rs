@@ -161,20 +161,31 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
 
 /// Runs a machine to its end, gives `on` what it says as soon as it says it, and returns the exit code and whether time
 /// was over. The machine is ended when `on` fails.
-pub fn watch(images: &Images, config: &Config, mut on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
-    let mut qemu = Running::start(command(images, config)?, &config.input)?;
-    on(Event::Started(qemu.started()))?;
+pub fn watch(images: &Images, config: &Config, on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
     let host = match &config.program {
         Program::Host(path) => Some(path.as_path()),
         _ => None,
     };
-    let mut names = Names::new(images, host);
+    let names = Names::new(images, host);
+    watch_command(command(images, config)?, &config.input, config.timeout, names, on)
+}
+
+/// The same for a QEMU command, with names for what its console speaks of.
+pub fn watch_command(
+    command: Command,
+    input: &Input,
+    timeout: Option<Duration>,
+    mut names: Names,
+    mut on: impl FnMut(Event<'_>) -> Result<()>,
+) -> Result<(u8, bool)> {
+    let mut qemu = Running::start(command, input)?;
+    on(Event::Started(qemu.started()))?;
     let mut filter = Filter::new(|token| names.describe(token));
-    let mut deadline = config.timeout.map(|limit| Instant::now() + limit);
+    let mut deadline = timeout.map(|limit| Instant::now() + limit);
     let mut ending = [Signal::SIGTERM, Signal::SIGKILL].into_iter();
     let (mut timed_out, mut silent, mut complaint) = (false, true, Vec::new());
     loop {
-        let prompt = filter.holds_text() && config.input != Input::Nothing;
+        let prompt = filter.holds_text() && *input != Input::Nothing;
         let patience = prompt.then_some(PROMPT_DELAY);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match qemu.next(patience.into_iter().chain(left).min()) {
@@ -297,7 +308,7 @@ fn boot_at_el3(command: &mut Command, image: &str) {
 }
 
 /// A file's name within an option of QEMU's, where a comma is doubled.
-fn option_value(path: &str) -> String {
+pub(crate) fn option_value(path: &str) -> String {
     path.replace(',', ",,")
 }
 

@@ -129,6 +129,8 @@ fn trace_stubs(elf: &[u8]) -> Option<(BTreeMap<u64, u64>, u64)> {
 pub struct Names {
     root: PathBuf,
     kernel: PathBuf,
+    /// What runs below the kernel's half of the addresses, if anything does.
+    hypervisor: Option<PathBuf>,
     /// By task's name.
     programs: BTreeMap<String, PathBuf>,
     /// None for a file that has no symbols.
@@ -143,15 +145,22 @@ impl Names {
         Names {
             root: images.root.clone(),
             kernel: images.elf.clone(),
+            hypervisor: None,
             programs: programs.map(|(name, path)| (task_name(&name).to_string(), path)).collect(),
             open: BTreeMap::new(),
         }
+    }
+
+    /// With those of the hypervisor that the ELF file `elf` is.
+    pub fn with_hypervisor(self, elf: &Path) -> Names {
+        Names { hypervisor: Some(elf.into()), ..self }
     }
 
     /// A token in words.
     pub fn describe(&mut self, token: Token<'_>) -> String {
         let (address, file, open): (_, _, fn(&Path, &Path) -> _) = match token {
             Token::Instruction(word) => return instruction(word),
+            Token::Kernel(address) if address >> 63 == 0 => (address, self.hypervisor.as_ref(), Symbols::open),
             Token::Kernel(address) => (address, Some(&self.kernel), Symbols::open),
             Token::Program(name, address) => (address, self.programs.get(name), Symbols::open_program),
         };
@@ -200,6 +209,7 @@ mod tests {
         let mut names = Names::new(&images, Some(Path::new("/nowhere/a-program-of-the-host")));
         assert!(names.programs.contains_key("a-program-of-the"));
         assert_eq!(names.describe(Token::Kernel(0x1234)), "0000000000001234");
+        assert_eq!(names.describe(Token::Kernel(!0xf)), "fffffffffffffff0");
         assert_eq!(names.describe(Token::Program("crash", 0x1234)), "0000000000001234");
         assert_eq!(names.describe(Token::Program("other", 0x1234)), "0000000000001234");
         assert_eq!(names.describe(Token::Instruction(0xd65f_03c0)), "d65f03c0 ret");

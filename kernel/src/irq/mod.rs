@@ -40,8 +40,10 @@ unsafe extern "C" {
 /// Sets up the interrupt controller that the device tree names.
 pub fn init(machine: &Machine<'_>) {
     let controller: Box<dyn InterruptController> = match machine.gic {
-        // SAFETY: the device tree says where the registers are; each is mapped once, here.
-        Gic::V2 { gicd, gicc } => Box::new(unsafe { V2::new(map_device(gicd).as_ptr(), map_device(gicc).as_ptr()) }),
+        Gic::V2 { gicd, gicc, .. } => {
+            // SAFETY: the device tree says where the registers are; each is mapped once, here.
+            Box::new(unsafe { V2::new(map_device(gicd).as_ptr(), map_device(gicc).as_ptr()) })
+        }
         Gic::V3 { gicd, gicr } => {
             let mpidr = aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MPIDR_EL1);
             // SAFETY: as above.

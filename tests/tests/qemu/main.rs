@@ -8,6 +8,7 @@ mod boot;
 mod commands;
 mod counters;
 mod faults;
+mod hyp;
 mod ktest;
 mod machine;
 mod page;
@@ -38,6 +39,7 @@ fn all() -> Vec<Trial> {
         commands::trials(),
         counters::trials(),
         faults::trials(),
+        hyp::trials(),
         ktest::trials(),
         page::trials(),
         programs::trials(),

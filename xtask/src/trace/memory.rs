@@ -14,7 +14,7 @@ use trap::trace::{Directory, Record, Ring, Way};
 /// Where QEMU's `virt` machine has its RAM.
 const RAM: u64 = 0x4000_0000;
 
-/// How far into RAM the kernel's image lies (`text_offset` of its header).
+/// How far into RAM the kernel's image lies, or the hypervisor's (`text_offset` of its header).
 const TEXT_OFFSET: u64 = 0x20_0000;
 
 /// What the kernel wrote down, and what its times mean.
@@ -64,7 +64,7 @@ impl Memory {
 
     /// The trace in it, where the kernel with the ELF file `kernel` has run.
     pub fn rings(&self, kernel: &Path) -> Result<Rings> {
-        self.rings_by(TEXT_OFFSET + directory_offset(kernel)?)
+        self.rings_by(TEXT_OFFSET + image_offset(kernel, "trace_directory")?)
     }
 
     /// The trace with its directory at `offset`.
@@ -86,6 +86,14 @@ impl Memory {
         })
     }
 
+    /// So many bytes where an image with the ELF file `image`, loaded at the beginning of RAM, has `symbol`.
+    pub fn of_image(&self, image: &Path, symbol: &str, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let read = self.0.read_exact_at(&mut bytes, TEXT_OFFSET + image_offset(image, symbol)?);
+        read.context("the machine's memory cannot be read")?;
+        Ok(bytes)
+    }
+
     fn ring(&self, ring: &Ring) -> Result<Cpu> {
         let offset = ring.address.load(Relaxed).checked_sub(RAM).context("its ring is not in RAM")?;
         let storage = self.words(offset, ring.size.load(Relaxed))?;
@@ -104,13 +112,13 @@ impl Memory {
     }
 }
 
-/// How far into the kernel's image the directory lies.
-fn directory_offset(kernel: &Path) -> Result<u64> {
-    let bytes = fs::read(kernel).with_context(|| format!("{} cannot be read", kernel.display()))?;
-    let file = ElfFile64::<object::Endianness>::parse(&*bytes).context("the kernel is no ELF file")?;
+/// How far into an image, which has this ELF file, `name` lies.
+fn image_offset(elf: &Path, name: &str) -> Result<u64> {
+    let bytes = fs::read(elf).with_context(|| format!("{} cannot be read", elf.display()))?;
+    let file = ElfFile64::<object::Endianness>::parse(&*bytes).context("the image is no ELF file")?;
     let symbol = |name| {
         let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
-        found.map(|symbol| symbol.address()).with_context(|| format!("the kernel has no symbol `{name}`"))
+        found.map(|symbol| symbol.address()).with_context(|| format!("the image has no symbol `{name}`"))
     };
-    symbol("trace_directory")?.checked_sub(symbol("_text")?).context("the kernel's symbols make no sense")
+    symbol(name)?.checked_sub(symbol("_text")?).context("the image's symbols make no sense")
 }

@@ -1,0 +1,143 @@
+//! From the first instruction to the first guest.
+
+use crate::memory::{self, MAIR};
+use crate::traps::HCR_EL2;
+use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, write_sysreg};
+use core::arch::global_asm;
+use core::ptr::NonNull;
+use drivers::bootargs;
+use drivers::dt::{self, Gic, Machine, Region};
+
+/// Bytes of the boot stack, which becomes the one that the CPU idles on.
+const STACK_SIZE: usize = 64 << 10;
+
+/// SCTLR_EL2: its RES1 bits, the MMU, caches, and SP alignment checks (M, C, I, SA); no memory that is writable is executed
+/// (WXN).
+const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 12 | 1 << 3 | 1 << 19;
+/// SCTLR_EL2.WXN: the early table maps the image writable and executable.
+const WXN: u64 = 1 << 19;
+/// TCR_EL2: 39 bits, 4 KiB granule, walks cacheable and inner-shareable; the boot code adds PS.
+const TCR: u64 = 1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - 39);
+/// A block of the early table: normal memory (MAIR index 1), inner-shareable, accessed, AP\[1\] (RES1), valid.
+const EARLY_BLOCK: u64 = 1 << 10 | 0b11 << 8 | 1 << 6 | 1 << 2 | 0b01;
+
+global_asm!(
+    include_str!("boot.S"),
+    HCR_EL2 = const HCR_EL2,
+    BLOCK = const EARLY_BLOCK,
+    MAIR = const MAIR,
+    TCR = const TCR,
+    SCTLR = const SCTLR & !WXN,
+    STACK_SIZE = const STACK_SIZE,
+    start = sym start,
+);
+
+/// CPTR_EL2: its RES1 bits; SVE and SME (TZ, TSM), trace (TTA) and activity monitors (TAM) are not virtualised, so they trap;
+/// floating point is the guest's.
+const CPTR_EL2: u64 = 0x32ff | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 30;
+/// MDCR_EL2: debug and performance monitor registers trap (TDRA, TDOSA, TDA, TPM, TPMCR). HPMN is added.
+const MDCR_EL2: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+/// CNTHCTL_EL2: the physical counter may be read (EL1PCTEN); the physical timer traps and is emulated.
+const CNTHCTL_EL2: u64 = 1;
+/// HSTR_EL2.T15: implementation-defined registers of AArch32.
+const HSTR_EL2: u64 = 1 << 15;
+
+/// Sets what else EL2 controls of this CPU, so that nothing is left as the firmware had it (Arm ARM D19).
+fn init_traps() {
+    /// A field of four bits.
+    fn field(register: u64, shift: u32) -> u64 {
+        register >> shift & 0xf
+    }
+    let (dfr0, mmfr0) = (read_sysreg!("id_aa64dfr0_el1"), read_sysreg!("id_aa64mmfr0_el1"));
+    // PMUVer: 0 is none, 15 one that is not the architecture's. All its counters are EL1's (HPMN), which traps.
+    let counters = if matches!(field(dfr0, 8), 1..15) { read_sysreg!("pmcr_el0") >> 11 & 0x1f } else { 0 };
+    // SAFETY: each of these is about what a guest may do; there is none yet.
+    unsafe {
+        write_sysreg!("mdcr_el2", MDCR_EL2 | counters);
+        write_sysreg!("cptr_el2", CPTR_EL2);
+        write_sysreg!("hstr_el2", HSTR_EL2);
+        write_sysreg!("cnthctl_el2", CNTHCTL_EL2);
+        write_sysreg!("cntvoff_el2", 0);
+        write_sysreg!("vpidr_el2", read_sysreg!("midr_el1"));
+        write_sysreg!("vttbr_el2", 0);
+        // FEAT_FGT: no fine-grained traps.
+        if field(mmfr0, 56) != 0 {
+            write_sysreg!("S3_4_C1_C1_4", 0); // HFGRTR_EL2
+            write_sysreg!("S3_4_C1_C1_5", 0); // HFGWTR_EL2
+            write_sysreg!("S3_4_C1_C1_6", 0); // HFGITR_EL2
+            write_sysreg!("S3_4_C3_C1_4", 0); // HDFGRTR_EL2
+            write_sysreg!("S3_4_C3_C1_5", 0); // HDFGWTR_EL2
+        }
+    }
+    crate::cpu::isb();
+}
+
+/// The first Rust code: on the boot stack, with the early table, DAIF masked. `dtb` is the device tree's address.
+extern "C" fn start(dtb: u64) -> ! {
+    // Without a tree and its UART there is nothing to complain on, and no known way to power off.
+    let Some((blob, Ok(console))) = device_tree(dtb).map(|blob| (blob, dt::Console::parse(blob))) else {
+        loop {
+            // SAFETY: waiting harms nobody.
+            unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) };
+        }
+    };
+    // SAFETY: the tree says that a PL011 is there; RAM is in other gigabytes.
+    unsafe {
+        memory::map_device_early(console.uart);
+        let uart = NonNull::new(core::ptr::with_exposed_provenance_mut(console.uart.base as usize));
+        console::init(uart.expect("no device is at address 0"), console.clock);
+    }
+    power::init(console.psci);
+    let machine = Machine::parse(blob).unwrap_or_else(|why| report::refuse(format_args!("{why}")));
+    init_traps();
+
+    let devices = match machine.gic {
+        Gic::V2 { gicd, gicc, virtualization } => {
+            let (gich, gicv) = virtualization
+                .unwrap_or_else(|| report::refuse(format_args!("the GICv2 has no virtualization extensions")));
+            [gicd, gicc, gich, gicv]
+        }
+        Gic::V3 { gicd, gicr } => [gicd, gicr, gicd, gicr],
+    };
+    let devices = [console.uart].into_iter().chain(devices).collect::<heapless::Vec<_, 5>>();
+    let tree = Region { base: dtb, size: blob.len() as u64 };
+    let kept = [tree].into_iter().chain(machine.initrd).chain(machine.reserved.iter().copied());
+    // SAFETY: once, with the early table.
+    unsafe {
+        memory::init(&machine.memory, kept, &devices);
+        write_sysreg!("sctlr_el2", SCTLR);
+    }
+    crate::cpu::isb();
+    log::info!(
+        "Ventry hypervisor {}: {} CPU{} (one is used), {} MiB, {}",
+        env!("CARGO_PKG_VERSION"),
+        machine.cpus,
+        if machine.cpus == 1 { "" } else { "s" },
+        machine.memory.iter().map(|region| region.size).sum::<u64>() >> 20,
+        match machine.gic {
+            Gic::V2 { .. } => "GICv2",
+            Gic::V3 { .. } => "GICv3",
+        },
+    );
+    gic::init(&machine);
+    timer::init();
+    for word in bootargs::words(console.bootargs) {
+        log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
+    }
+    guest::init(machine.initrd);
+    sched::idle_loop()
+}
+
+/// The device tree at an address, if there is one; its gigabyte is mapped.
+fn device_tree(dtb: u64) -> Option<&'static [u8]> {
+    if dtb == 0 || !dtb.is_multiple_of(8) {
+        return None;
+    }
+    let start: *const u8 = core::ptr::with_exposed_provenance(dtb as usize);
+    // SAFETY: the boot protocol: the tree is in RAM, and nobody writes it.
+    let header = unsafe { start.cast::<[u8; 8]>().read() };
+    // The boot protocol again: it is at most 2 MiB long.
+    let size = dt::total_size(header).filter(|&size| size <= 2 << 20)?;
+    // SAFETY: as above.
+    Some(unsafe { core::slice::from_raw_parts(start, size) })
+}

@@ -1,0 +1,274 @@
+//! A vCPU: its hypervisor stack, and what of EL1 is saved while another one runs.
+
+use crate::gic::CpuInterface;
+use crate::guest::Guest;
+use crate::sync::IrqLock;
+use crate::traps::{HCR_EL2, VSE};
+use crate::{read_sysreg, vgic, write_sysreg};
+use alloc::boxed::Box;
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use hyp::timer::PhysicalTimer;
+use smccc::psci::AffinityState;
+use trap::frame::{CpuUserRegs, UREGS_SIZE};
+
+/// Bytes of a vCPU's stack.
+const STACK_SIZE: usize = 16 << 10;
+
+/// What lies at the top of a vCPU's stack, just behind the frame: sp points here while the guest runs. The vector's assembly reads
+/// and writes it.
+#[repr(C, align(16))]
+pub struct StackTop {
+    /// The guest wants speculative store bypass to be safe (ARCH_WORKAROUND_2).
+    pub ssbd: u8,
+    /// Whether the window for SErrors that the guest left pending is opened at each trap (`serrors=diverse`).
+    pub serror_window: u8,
+}
+
+/// Bytes that `switch_stacks` keeps on a stack: x19 to x30.
+pub const SWITCH_FRAME: usize = 96;
+
+#[repr(C, align(16))]
+struct Stack {
+    /// What `switch_stacks` left there is below the frame.
+    rest: [u8; STACK_SIZE - UREGS_SIZE - size_of::<StackTop>()],
+    frame: CpuUserRegs,
+    top: StackTop,
+}
+
+const _: () = assert!(size_of::<Stack>() == STACK_SIZE && offset_of!(Stack, frame).is_multiple_of(16));
+
+unsafe extern "C" {
+    /// `entry.S`
+    fn switch_stacks(from: *mut usize, to: usize);
+    /// `entry.S`
+    static return_to_new_vcpu: u8;
+    /// Saves q0..q31, FPCR and FPSR (`fp.S`).
+    fn save_fp(to: *mut Fp);
+    /// Loads them (`fp.S`).
+    fn load_fp(from: *const Fp);
+}
+
+global_asm!(include_str!("fp.S"));
+
+/// The floating-point registers; nothing else in the hypervisor uses them.
+#[repr(C, align(16))]
+struct Fp {
+    q: [u128; 32],
+    fpcr: u64,
+    fpsr: u64,
+}
+
+/// The system registers of EL1, by name.
+macro_rules! el1_registers {
+    ($($field:ident),* $(,)?) => {
+        /// What EL1 has set of the CPU.
+        #[derive(Clone, Default)]
+        struct El1 {
+            $($field: u64,)*
+        }
+
+        impl El1 {
+            fn save(&mut self) {
+                $(self.$field = read_sysreg!(stringify!($field));)*
+            }
+
+            /// # Safety
+            /// No guest's state is in the registers that is not saved.
+            unsafe fn load(&self) {
+                // SAFETY: as promised by the caller; none of them changes what EL2 does.
+                unsafe { $(write_sysreg!(stringify!($field), self.$field);)* }
+            }
+        }
+    };
+}
+
+el1_registers! {
+    vmpidr_el2, sctlr_el1, actlr_el1, cpacr_el1, ttbr0_el1, ttbr1_el1, tcr_el1, mair_el1, amair_el1, vbar_el1,
+    contextidr_el1, tpidr_el0, tpidrro_el0, tpidr_el1, esr_el1, far_el1, afsr0_el1, afsr1_el1, par_el1, csselr_el1,
+    cntkctl_el1, mdscr_el1, cntv_cval_el0,
+}
+
+/// What is saved of a vCPU that does not run.
+struct Saved {
+    /// Its hypervisor stack pointer.
+    sp: usize,
+    el1: El1,
+    fp: Fp,
+    /// CNTV_CTL_EL0, which is 0 while the vCPU does not run.
+    cntv_ctl: u64,
+    /// HCR_EL2.VSE: an SError waits for the guest to unmask it.
+    vse: u64,
+    interface: CpuInterface,
+}
+
+/// A vCPU.
+pub struct Vcpu {
+    /// Whose it is.
+    pub guest: &'static Guest,
+    /// Its number in the guest.
+    pub id: usize,
+    state: AtomicU8,
+    /// The EL1 physical timer, which is emulated.
+    pub physical_timer: IrqLock<PhysicalTimer>,
+    stack: UnsafeCell<Box<Stack>>,
+    saved: UnsafeCell<Saved>,
+}
+
+// SAFETY: what is in cells is used by the CPU that runs the vCPU, or that switches to or from it, with IRQs masked.
+unsafe impl Sync for Vcpu {}
+// SAFETY: as above.
+unsafe impl Send for Vcpu {}
+
+/// Where a vCPU is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Not started, or ended.
+    Off,
+    /// Runs, or waits for its turn.
+    Runnable,
+    /// Waits for an interrupt (WFI).
+    Blocked,
+}
+
+/// CNTV_CTL_EL0: ENABLE without IMASK.
+const TIMER_ON: u64 = 0b01;
+const TIMER_MASKED: u64 = 0b10;
+/// DAIF masked, EL1h.
+const SPSR_EL1H: u64 = 0xf << 6 | 0b0101;
+/// SCTLR_EL1 out of reset: the bits that are RES1 in Armv8.0.
+const SCTLR_RESET: u64 = 0x30d0_0800;
+
+impl Vcpu {
+    /// A vCPU that is off. Its guest sees `affinity` as its MPIDR_EL1.
+    pub fn new(guest: &'static Guest, id: usize, serror_window: bool) -> Self {
+        // SAFETY: bytes and words, for which zeroes are values.
+        let mut stack = unsafe { Box::<Stack>::new_zeroed().assume_init() };
+        stack.top.serror_window = serror_window.into();
+        // SAFETY: words, for which zeroes are values.
+        let fp = unsafe { core::mem::zeroed() };
+        let saved = Saved { sp: 0, el1: El1::default(), fp, cntv_ctl: 0, vse: 0, interface: CpuInterface::default() };
+        Vcpu {
+            guest,
+            id,
+            state: AtomicU8::new(State::Off as u8),
+            physical_timer: IrqLock::new(PhysicalTimer::default()),
+            stack: UnsafeCell::new(stack),
+            saved: UnsafeCell::new(saved),
+        }
+    }
+
+    /// MPIDR_EL1 as the guest sees it, without its RES1 bit.
+    pub fn affinity(&self) -> u64 {
+        self.id as u64
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::Off,
+            1 => State::Runnable,
+            _ => State::Blocked,
+        }
+    }
+
+    /// Says where it is in its life; IRQs are masked.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    /// Its state as PSCI tells it.
+    pub fn affinity_state(&self) -> AffinityState {
+        if self.state() == State::Off { AffinityState::Off } else { AffinityState::On }
+    }
+
+    /// Sets it up as after a reset, to begin at `entry` with `x0`.
+    ///
+    /// # Safety
+    /// It is off, and no CPU uses its stack.
+    pub unsafe fn reset(&self, entry: u64, x0: u64) {
+        // SAFETY: as promised by the caller.
+        let (stack, saved) = unsafe { (&mut *self.stack.get(), &mut *self.saved.get()) };
+        stack.frame = CpuUserRegs { pc: entry, cpsr: SPSR_EL1H, ..CpuUserRegs::default() };
+        stack.frame.regs[0] = x0;
+        let link = stack.rest.len() - size_of::<u64>();
+        stack.rest[link..].copy_from_slice(&(&raw const return_to_new_vcpu as u64).to_le_bytes());
+        saved.sp = (&raw const stack.frame) as usize - SWITCH_FRAME;
+        saved.el1 = El1 { sctlr_el1: SCTLR_RESET, vmpidr_el2: 1 << 31 | self.affinity(), ..El1::default() };
+        (saved.cntv_ctl, saved.vse) = (0, 0);
+        saved.interface = CpuInterface::default();
+        *self.physical_timer.lock() = PhysicalTimer::default();
+    }
+
+    /// The registers that the guest left; valid while the vCPU is current.
+    pub fn frame(&self) -> *mut CpuUserRegs {
+        // SAFETY: only the address is taken.
+        unsafe { &raw mut (*self.stack.get()).frame }
+    }
+
+    /// What of the top of its stack the guest can ask for: whether it wants speculative store bypass to be safe.
+    pub fn set_ssbd(&self, safe: bool) {
+        // SAFETY: a byte that otherwise only the assembly of the vCPU's own trap writes.
+        unsafe { (&raw mut (*self.stack.get()).top.ssbd).write_volatile(safe.into()) };
+    }
+
+    /// When its own timers are due: the count to wake it at; none when they are off. Of a vCPU that is saved or current.
+    pub fn deadline(&self, current: bool) -> Option<u64> {
+        let (ctl, cval) = if current {
+            (read_sysreg!("cntv_ctl_el0"), read_sysreg!("cntv_cval_el0"))
+        } else {
+            // SAFETY: it does not run, and IRQs are masked.
+            let saved = unsafe { &*self.saved.get() };
+            (saved.cntv_ctl, saved.el1.cntv_cval_el0)
+        };
+        let due = (ctl & (TIMER_ON | TIMER_MASKED) == TIMER_ON).then_some(cval);
+        due.into_iter().chain(self.physical_timer.lock().deadline()).min()
+    }
+}
+
+/// Saves what the CPU holds of one vCPU, and loads another; none is idling, which needs nothing.
+///
+/// # Safety
+/// IRQs are masked; `from` is what this CPU runs; `to` is run by none. Both go on to [`switch_stacks_of`].
+pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
+    // SAFETY: what is loaded is saved, what is not is loaded.
+    unsafe {
+        if let Some(vcpu) = from {
+            let saved = &mut *vcpu.saved.get();
+            saved.el1.save();
+            saved.cntv_ctl = read_sysreg!("cntv_ctl_el0") & (TIMER_ON | TIMER_MASKED);
+            write_sysreg!("cntv_ctl_el0", 0);
+            saved.vse = read_sysreg!("hcr_el2") & VSE;
+            saved.interface.save();
+            save_fp(&mut saved.fp);
+        }
+        // Now that no timer asserts it.
+        vgic::switch_timer(to);
+        if let Some(vcpu) = to {
+            let saved = &*vcpu.saved.get();
+            saved.el1.load();
+            write_sysreg!("hcr_el2", HCR_EL2 | saved.vse);
+            saved.interface.load();
+            load_fp(&saved.fp);
+            vcpu.guest.stage2.enter(vcpu.id);
+            write_sysreg!("cntv_ctl_el0", saved.cntv_ctl);
+        }
+    }
+}
+
+/// Goes from one vCPU's stack to another's; none is the idle stack, whose pointer is at `idle`. Returns when `from` is switched to
+/// again.
+///
+/// # Safety
+/// As for [`switch_registers`].
+pub unsafe fn switch_stacks_of(from: Option<&Vcpu>, to: Option<&Vcpu>, idle: *mut usize) {
+    // SAFETY: whoever was switched away goes on here when it is switched to.
+    unsafe {
+        let from = from.map_or(idle, |vcpu| &raw mut (*vcpu.saved.get()).sp);
+        let to = to.map_or(*idle, |vcpu| (*vcpu.saved.get()).sp);
+        switch_stacks(from, to);
+    }
+}

@@ -1,0 +1,35 @@
+//! What a hypervisor decides, apart from any machine: what a guest finds where it expects firmware and devices.
+//!
+//! Pure and without `unsafe`: nothing here reads a register or touches memory. The caller tells what trapped, and is
+//! told what to do.
+//!
+//! | module | what it holds | begin with |
+//! |---|---|---|
+//! | [`smccc`] | HVC and SMC: what the guest takes for firmware | [`smccc::call`] |
+//! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | [`smccc::Action`] |
+//! | [`sysreg`] | trapped system registers, and the ID registers a guest reads | [`sysreg::SystemRegisters::access`] |
+//! | [`timer`] | the physical timer of a vCPU, which is emulated | [`timer::PhysicalTimer`] |
+//! | [`mmio`] | a trapped load or store of a device | [`mmio::Access`] |
+//! | [`pl011`] | the emulated UART | [`pl011::Pl011`] |
+//! | [`inject`] | an exception that the hypervisor has a guest take | [`inject::inject`] |
+//! | [`config`] | which guests there are | [`config::guests`] |
+//! | [`image`] | where a guest's image, device tree and initramfs go | [`image::plan`] |
+//! | [`vgic`] | the virtual interrupt controller, and what goes into the List Registers | [`vgic::Vgic`] |
+//! | [`result`] | what the host is told in the end | [`result::Summary`] |
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod config;
+pub mod image;
+pub mod inject;
+pub mod mmio;
+pub mod pl011;
+pub mod psci;
+pub mod result;
+pub mod smccc;
+pub mod sysreg;
+pub mod timer;
+pub mod vgic;

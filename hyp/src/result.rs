@@ -1,0 +1,147 @@
+//! How the hypervisor tells the host what became of it: a page of its image, which the tool reads in the file that is the
+//! machine's memory after the machine has ended.
+//!
+//! Not on the console, where a guest could forge it, and never by semihosting, which a guest could use too.
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+/// Marks a page that was written: "VENTRY" and the version of the layout.
+pub const MAGIC: u64 = 0x5945_5254_4e45_5601;
+
+/// Bytes of JSON that the page has room for.
+pub const JSON_MAX: usize = 16384;
+
+/// Guests that there can be.
+pub const MAX_GUESTS: usize = 8;
+
+/// The page as it lies in memory: three words, then the JSON text of a [`Summary`].
+#[repr(C, align(4096))]
+pub struct Page {
+    magic: AtomicU64,
+    code: AtomicU64,
+    length: AtomicU64,
+    json: [AtomicU8; JSON_MAX],
+}
+
+/// Bytes before the JSON text.
+const HEADER: usize = 24;
+
+impl Page {
+    /// A page that was not written.
+    #[expect(clippy::new_without_default, reason = "there is one, a static")]
+    pub const fn new() -> Page {
+        Page {
+            magic: AtomicU64::new(0),
+            code: AtomicU64::new(0),
+            length: AtomicU64::new(0),
+            json: [const { AtomicU8::new(0) }; JSON_MAX],
+        }
+    }
+
+    /// Its size in bytes.
+    pub const SIZE: usize = size_of::<Page>();
+
+    /// Writes the exit code, and as much of `json` as there is room for.
+    pub fn write(&self, code: u8, json: &[u8]) {
+        self.json.iter().zip(json).for_each(|(to, &from)| to.store(from, Relaxed));
+        self.length.store(json.len().min(JSON_MAX) as u64, Relaxed);
+        self.code.store(code.into(), Relaxed);
+        self.magic.store(MAGIC, Relaxed);
+    }
+
+    /// The exit code and the JSON text in the bytes of a page; none when nobody wrote it.
+    pub fn parse(bytes: &[u8]) -> Option<(u8, &[u8])> {
+        let word = |index: usize| bytes.get(index * 8..)?.first_chunk().copied().map(u64::from_le_bytes);
+        let length = usize::try_from(word(2)?).ok()?;
+        let code = u8::try_from(word(1)?).ok()?;
+        let json = bytes.get(HEADER..)?.get(..length)?;
+        (word(0)? == MAGIC).then_some((code, json))
+    }
+}
+
+/// What the hypervisor counted until its end: one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The version of this record.
+    pub schema: u32,
+    /// `hyp_summary`.
+    pub kind: String<16>,
+    /// Switches from one vCPU to another, or to and from idling.
+    pub world_switches: u64,
+    /// Interrupts of the hypervisor's own: its tick, and List Registers that ran empty.
+    pub host_irqs: u64,
+    /// By guest.
+    pub guests: Vec<GuestSummary, MAX_GUESTS>,
+}
+
+/// What one guest did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSummary {
+    /// Its name.
+    pub name: String<16>,
+    /// How it ended; none while it runs.
+    pub end: Option<End>,
+    /// Synchronous traps by class: the name of [`trap::esr::ec_name`], and how many; those that came.
+    pub traps: Vec<(String<32>, u64), 24>,
+    /// Physical interrupts that came while it ran.
+    pub irqs: u64,
+    /// SErrors that came while it ran, or that it left pending.
+    pub serrors: u64,
+    /// Virtual interrupts that it acknowledged from List Registers.
+    pub injections: u64,
+    /// How often one of its vCPUs was switched to.
+    pub switches: u64,
+}
+
+/// How a guest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// By PSCI SYSTEM_OFF.
+    PoweredOff,
+    /// By PSCI SYSTEM_RESET.
+    Reset,
+    /// The hypervisor ended it, or none of its vCPUs could ever run again.
+    Killed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(page: &Page) -> std::vec::Vec<u8> {
+        let words =
+            [&page.magic, &page.code, &page.length].into_iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
+        words.chain(page.json.iter().map(|byte| byte.load(Relaxed))).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(core::mem::offset_of!(Page, json), HEADER);
+        let page = Page::new();
+        assert_eq!(Page::parse(&bytes(&page)), None);
+        page.write(121, b"{}");
+        assert_eq!(Page::parse(&bytes(&page)), Some((121, &b"{}"[..])));
+        page.write(3, &[b' '; JSON_MAX + 1]);
+        let full = bytes(&page);
+        assert_eq!(Page::parse(&full).map(|(code, json)| (code, json.len())), Some((3, JSON_MAX)));
+        for length in 0..full.len() {
+            assert_eq!(Page::parse(&full[..length]), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_full_summary_has_room() {
+        let name = |length| core::iter::repeat_n('x', length).collect::<std::string::String>();
+        let mut guest =
+            GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
+        while guest.traps.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
+        let mut summary = Summary { kind: "hyp_summary".parse().unwrap(), ..Default::default() };
+        while summary.guests.push(guest.clone()).is_ok() {}
+        let mut json = std::vec![0; JSON_MAX];
+        let length = serde_json_core::to_slice(&summary, &mut json).unwrap();
+        assert_eq!(serde_json_core::from_slice::<Summary>(&json[..length]).unwrap().0, summary);
+    }
+}

@@ -1,0 +1,343 @@
+//! The registers of the distributor (GICD, both versions) and the redistributors (GICR, GICv3) as a guest sees them.
+//!
+//! What Linux and this project's kernel use is here; other registers are RAZ/WI, as reserved ones are (IHI 0048 and IHI 0069,
+//! the register maps). An access of a size that its register does not have, unaligned or outside the frame is refused. A
+//! linked interrupt's physical configuration does not follow the guest's writes.
+
+use super::*;
+use core::ops::Range;
+
+/// A frame of registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// The distributor: 4 KiB (GICv2) or 64 KiB.
+    Gicd,
+    /// Both 64 KiB frames of the redistributor of this vCPU, in order, as they lie.
+    Gicr(usize),
+}
+
+/// The access is not possible: the guest takes an external abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// Of those registers with a bit for each interrupt, what the bit says and what writing 1 does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bits {
+    Group,
+    SetEnable,
+    ClearEnable,
+    SetPending,
+    ClearPending,
+    SetActive,
+    ClearActive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Register {
+    /// GICD_CTLR.
+    Ctlr,
+    /// GICD_TYPER.
+    Typer,
+    /// GICD_IIDR, GICR_IIDR.
+    Iidr,
+    /// GICD_PIDR2, GICR_PIDR2.
+    Pidr2,
+    /// GICR_TYPER, 64 bits.
+    GicrTyper(usize),
+    /// GICR_WAKER.
+    Waker(usize),
+    /// 32 interrupts.
+    Bits(Bits),
+    /// IPRIORITYR: a byte each.
+    Priority,
+    /// ITARGETSR: a byte each, GICv2.
+    Targets,
+    /// ICFGR: 2 bits each, 16 interrupts.
+    Config,
+    /// GICD_SGIR, GICv2.
+    Sgir,
+    /// GICD_CPENDSGIR and GICD_SPENDSGIR: a byte for each SGI, a bit for each source, GICv2.
+    SgiSources { set: bool },
+    /// GICD_IROUTER, 64 bits, GICv3.
+    Router,
+    /// RAZ/WI.
+    Reserved,
+}
+
+/// A decoded access.
+struct Access {
+    register: Register,
+    /// The vCPU whose SGIs and PPIs are meant.
+    bank: usize,
+    /// The first interrupt in it.
+    first: u32,
+    /// Of a 64-bit register: the first bit accessed.
+    shift: u32,
+}
+
+/// GICD_IIDR, GICR_IIDR: ProductID 'V', revision 0, implementer Arm.
+const IIDR: u64 = 0x5600_043b;
+/// GICD_PIDR2, GICR_PIDR2 of GICv2 and GICv3: the architecture's version is in bits 7:4.
+const ARCH_REV: [u64; 2] = [0x2b, 0x3b];
+/// GICD_CTLR.ARE and DS of GICv3: both always 1, so there is one security state.
+const ARE_DS: u64 = 1 << 4 | 1 << 6;
+/// GICD_TYPER.IDbits: INTIDs have 10 bits.
+const ID_BITS: u64 = 9 << 19;
+/// GICR_WAKER.
+const PROCESSOR_SLEEP: u64 = 1 << 1;
+const CHILDREN_ASLEEP: u64 = 1 << 2;
+const FRAME: u64 = 0x1_0000;
+
+impl Vgic {
+    /// Reads a register for `vcpu`, which has come to [`Vgic::sync`]. The pending and active bits of interrupts in another
+    /// vCPU's List Registers are as they were when it entered its guest.
+    pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
+        let access = self.decode(vcpu, region, offset, size)?;
+        // As many bits of the value as there are for each interrupt.
+        let each = |bits: u32, value: &dyn Fn(Key, &Irq) -> u64| {
+            let (keys, mut all) = (self.keys(&access, size, bits), 0);
+            for (key, irq) in keys.clone().zip(&self.irqs[keys.start.into()..keys.end.into()]) {
+                all |= value(key, irq) << (u32::from(key - keys.start) * bits);
+            }
+            all
+        };
+        let vcpus = self.vcpus.len() as u64;
+        let value = match access.register {
+            Register::Ctlr => u64::from(self.ctlr) | if self.version == Version::V3 { ARE_DS } else { 0 },
+            Register::Typer => {
+                let lines = (self.irqs.len() as u64 - PRIVATE as u64 * vcpus) / 32;
+                lines | if self.version == Version::V3 { ID_BITS } else { (vcpus - 1) << 5 }
+            }
+            Register::Iidr => IIDR,
+            Register::Pidr2 => ARCH_REV[usize::from(self.version == Version::V3)],
+            // Affinity, processor number, last of the region.
+            Register::GicrTyper(n) => {
+                ((n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4) >> access.shift
+            }
+            Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
+            Register::Bits(bits) => each(1, &|key, irq| {
+                u64::from(match bits {
+                    Bits::Group => irq.group1,
+                    Bits::SetEnable | Bits::ClearEnable => irq.enabled,
+                    Bits::SetPending | Bits::ClearPending => self.is_pending(key),
+                    Bits::SetActive | Bits::ClearActive => self.is_active(key),
+                })
+            }),
+            Register::Priority => each(8, &|_, irq| irq.priority.into()),
+            // Of a guest with one vCPU these are RAZ/WI (IHI 0048, 4.3.12).
+            Register::Targets if vcpus == 1 => 0,
+            Register::Targets if access.first < PRIVATE as u32 => 0x0101_0101 << vcpu,
+            Register::Targets => each(8, &|_, irq| irq.route),
+            Register::Config => each(2, &|_, irq| u64::from(!irq.level) << 1),
+            Register::SgiSources { .. } => each(8, &|key, irq| {
+                let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
+                (irq.sources | loaded).into()
+            }),
+            Register::Router => each(64, &|_, irq| irq.route) >> access.shift,
+            Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
+        };
+        Ok(value & u64::MAX >> (64 - 8 * size))
+    }
+
+    /// Writes a register for `vcpu`, which has come to [`Vgic::sync`].
+    pub fn write(
+        &mut self,
+        vcpu: usize,
+        region: Region,
+        offset: u64,
+        size: usize,
+        value: u64,
+    ) -> Result<VcpuSet, Refused> {
+        let access = self.decode(vcpu, region, offset, size)?;
+        let mut each = |bits: u32, write: &dyn Fn(&mut Vgic, Key, u64)| {
+            let keys = self.keys(&access, size, bits);
+            for key in keys.clone() {
+                write(self, key, value >> (u32::from(key - keys.start) * bits) & u64::MAX >> (64 - bits));
+            }
+        };
+        match access.register {
+            Register::Ctlr => {
+                self.ctlr = value as u32 & 0b11;
+                (0..self.irqs.len() as Key).for_each(|key| self.update(key));
+            }
+            Register::Waker(n) => self.vcpus[n].asleep = value & PROCESSOR_SLEEP != 0,
+            Register::Bits(bits) => each(1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
+            Register::Priority => each(8, &|vgic, key, priority| {
+                if let Place::Pending(_) = vgic.irqs[usize::from(key)].place {
+                    vgic.place(key, Place::Nowhere);
+                }
+                vgic.irqs[usize::from(key)].priority = priority as u8 & PRIORITY_BITS;
+                vgic.update(key);
+            }),
+            Register::Targets if access.first >= PRIVATE as u32 => each(8, &|vgic, key, targets| {
+                vgic.set_route(key, targets & ((1 << vgic.vcpus.len()) - 1));
+            }),
+            Register::Config => each(2, &|vgic, key, config| {
+                // SGIs are edge-triggered for good.
+                if vgic.intid(key) >= SGIS {
+                    vgic.irqs[usize::from(key)].level = config & 0b10 == 0;
+                    vgic.update(key);
+                }
+            }),
+            Register::Sgir => {
+                let targets = match value >> 24 & 0b11 {
+                    0 => (value >> 16) as VcpuSet & 0xff,
+                    1 => !(1 << vcpu),
+                    2 => 1 << vcpu,
+                    _ => 0,
+                };
+                return Ok(self.raise_sgi(vcpu, (value & 0xf) as u32, targets, false));
+            }
+            Register::SgiSources { set } => each(8, &|vgic, key, sources| {
+                let sources = sources as u8 & ((1u16 << vgic.vcpus.len()) - 1) as u8;
+                if set {
+                    vgic.irqs[usize::from(key)].sources |= sources;
+                } else {
+                    vgic.irqs[usize::from(key)].sources &= !sources;
+                    if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| loaded.sources() & sources != 0) {
+                        loaded.latch = false;
+                    }
+                }
+                vgic.update(key);
+            }),
+            Register::Router => each(64, &|vgic, key, value| {
+                let written = u64::MAX >> (64 - 8 * size) << access.shift;
+                let others = vgic.irqs[usize::from(key)].route & !written;
+                vgic.set_route(key, (others | value << access.shift & written) & ROUTER_BITS);
+            }),
+            Register::Typer
+            | Register::Iidr
+            | Register::Pidr2
+            | Register::GicrTyper(_)
+            | Register::Targets
+            | Register::Reserved => {}
+        }
+        Ok(take(&mut self.kick))
+    }
+
+    fn write_bit(&mut self, vcpu: usize, bits: Bits, key: Key, bit: bool) {
+        let (sgi_of_v2, active) = (self.is_sgi_of_v2(key), self.is_active(key));
+        let irq = &mut self.irqs[usize::from(key)];
+        match bits {
+            Bits::Group => irq.group1 = bit,
+            _ if !bit => return,
+            Bits::SetEnable => {
+                if irq.hw.is_some() && !irq.enabled {
+                    // The line was high some time ago: the physical interrupt, let go, says whether it still is.
+                    irq.line = false;
+                }
+                irq.enabled = true;
+            }
+            // SGIs of GICv2 are always enabled, and their pending bits are in GICD_SPENDSGIR.
+            Bits::ClearEnable | Bits::SetPending | Bits::ClearPending if sgi_of_v2 => return,
+            Bits::ClearEnable => irq.enabled = false,
+            Bits::SetPending => irq.latch = true,
+            Bits::ClearPending => {
+                irq.clear_pending();
+                if let Some(loaded) = self.loaded_mut(key) {
+                    (loaded.latch, loaded.line) = (false, false);
+                }
+            }
+            Bits::SetActive if !active => {
+                irq.active = true;
+                irq.active_on = irq.target.unwrap_or(vcpu as u8);
+                (irq.active_priority, irq.active_source) = (irq.priority, 0);
+            }
+            Bits::SetActive => return,
+            Bits::ClearActive => return self.clear_active(key),
+        }
+        self.update(key);
+    }
+
+    /// The interrupts of an access with so many bits for each; there may be fewer.
+    fn keys(&self, access: &Access, size: usize, bits: u32) -> Range<Key> {
+        let end = self.irqs.len() as Key;
+        let start = self.key(access.bank, access.first).unwrap_or(end);
+        start..end.min(start + (8 * size as u32).div_ceil(bits) as Key)
+    }
+
+    fn is_pending(&self, key: Key) -> bool {
+        let loaded = |loaded: &Loaded| loaded.latch || loaded.line;
+        self.irqs[usize::from(key)].is_pending() || self.loaded(key).is_some_and(loaded)
+    }
+
+    fn is_active(&self, key: Key) -> bool {
+        let loaded = |loaded: &Loaded| loaded.active && loaded.was_active;
+        self.irqs[usize::from(key)].active || self.loaded(key).is_some_and(loaded)
+    }
+
+    fn decode(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<Access, Refused> {
+        let v3 = self.version == Version::V3;
+        let (length, bank) = match region {
+            Region::Gicd if v3 => (FRAME, vcpu),
+            Region::Gicd => (0x1000, vcpu),
+            Region::Gicr(n) if v3 && n < self.vcpus.len() => (2 * FRAME, n),
+            Region::Gicr(_) => return Err(Refused),
+        };
+        if offset >= length || !matches!(size, 1 | 2 | 4 | 8) || !offset.is_multiple_of(size as u64) {
+            return Err(Refused);
+        }
+        let private = matches!(region, Region::Gicr(_));
+        let (register, first) = match (region, offset) {
+            (Region::Gicr(n), 0..FRAME) => match offset {
+                0x0004 => (Register::Iidr, 0),
+                0x0008..0x0010 => (Register::GicrTyper(n), 0),
+                0x0014 => (Register::Waker(n), 0),
+                0xffe8 => (Register::Pidr2, 0),
+                _ => (Register::Reserved, 0),
+            },
+            // The second frame has the registers of SGIs and PPIs where the distributor has those of all interrupts.
+            _ => match offset % FRAME {
+                0x000 if !private => (Register::Ctlr, 0),
+                0x004 if !private => (Register::Typer, 0),
+                0x008 if !private => (Register::Iidr, 0),
+                at @ 0x080..0x400 => {
+                    let bits = [
+                        Bits::Group,
+                        Bits::SetEnable,
+                        Bits::ClearEnable,
+                        Bits::SetPending,
+                        Bits::ClearPending,
+                        Bits::SetActive,
+                        Bits::ClearActive,
+                    ];
+                    (Register::Bits(bits[at as usize / 0x80 - 1]), at % 0x80 * 8)
+                }
+                at @ 0x400..0x800 => (Register::Priority, at - 0x400),
+                at @ 0x800..0xc00 if !v3 => (Register::Targets, at - 0x800),
+                at @ 0xc00..0xd00 => (Register::Config, (at - 0xc00) * 4),
+                0xf00 if !v3 => (Register::Sgir, 0),
+                at @ 0xf10..0xf20 if !v3 => (Register::SgiSources { set: false }, at - 0xf10),
+                at @ 0xf20..0xf30 if !v3 => (Register::SgiSources { set: true }, at - 0xf20),
+                0xfe8 if !v3 => (Register::Pidr2, 0),
+                at @ 0x6100..0x7fe0 if !private && v3 => (Register::Router, (at - 0x6000) / 8),
+                0xffe8 if v3 => (Register::Pidr2, 0),
+                _ => (Register::Reserved, 0),
+            },
+        };
+        let sizes: &[usize] = match register {
+            Register::Priority | Register::Targets | Register::SgiSources { .. } => &[1, 4],
+            Register::GicrTyper(_) | Register::Router => &[4, 8],
+            _ => &[4],
+        };
+        if !sizes.contains(&size) {
+            return Err(Refused);
+        }
+        // With affinity routing SGIs and PPIs are in the redistributor and only there.
+        let banked = matches!(register, Register::Bits(_) | Register::Priority | Register::Config);
+        let here = !(v3 && banked) || (first < PRIVATE as u64) == private;
+        Ok(Access {
+            register: if here { register } else { Register::Reserved },
+            bank,
+            first: first as u32,
+            shift: (offset % 8 * 8) as u32,
+        })
+    }
+}
+
+impl Loaded {
+    /// Of an SGI of GICv2: the source whose occurrence would come back.
+    fn sources(&self) -> u8 {
+        u8::from(self.latch) << self.source
+    }
+}

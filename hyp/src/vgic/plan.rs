@@ -1,0 +1,130 @@
+//! Filling the List Registers and reading them back. The rules and their reasons are in [`super`].
+
+use super::*;
+
+/// GICH_HCR and ICH_HCR_EL2: maintenance interrupt when no more than one List Register is valid.
+pub const UIE: u32 = 1 << 1;
+/// The same: when EOIcount is not 0, an interrupt was ended that no List Register holds.
+pub const LRENPIE: u32 = 1 << 2;
+/// The same: when no List Register is pending.
+pub const NPIE: u32 = 1 << 3;
+/// ICH_HCR_EL2: writes to ICC_DIR_EL1 are trapped. (GICv2: GICV_DIR is in the second page of GICV, which is best never mapped.)
+pub const TDIR: u32 = 1 << 14;
+
+/// What goes with the List Registers into the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flush {
+    /// Bit n: List Register n was written. Those that are not, and are not invalid already, must be made so.
+    pub used: u16,
+    /// To be set in GICH_HCR or ICH_HCR_EL2 next to En: [`UIE`], [`LRENPIE`], [`NPIE`], [`TDIR`]. EOIcount is set to 0.
+    pub hcr: u32,
+    /// Physical PPIs to deactivate on this CPU (GICR_ICACTIVER0, GICD_ICACTIVER0): bit n is INTID n.
+    pub deactivate: u32,
+}
+
+impl Vgic {
+    /// Takes back what a vCPU's List Registers hold, after it has left the guest; `read` reads one of them, and is called
+    /// for those in use alone. `eoi_count` is EOIcount of GICH_HCR or ICH_HCR_EL2.
+    ///
+    /// Needed before any other call on behalf of the vCPU that depends on what its guest has acknowledged and ended (a
+    /// register access, WFI, a switch) and before every [`Vgic::flush`]. A trap that needs none of it, and kicks nobody, may
+    /// leave the List Registers as they are.
+    pub fn sync(&mut self, vcpu: usize, mut read: impl FnMut(usize) -> State, eoi_count: u32) -> VcpuSet {
+        // First these: what comes back below was in a List Register and is not meant.
+        for _ in 0..eoi_count {
+            let Some(&key) = self.vcpus[vcpu].active.first() else { break };
+            self.clear_active(key);
+        }
+        for n in 0..self.vcpus[vcpu].lrs.len() {
+            self.unload(vcpu, self.vcpus[vcpu].lrs[n], read(n));
+        }
+        self.vcpus[vcpu].lrs.clear();
+        take(&mut self.kick) & !(1 << vcpu)
+    }
+
+    #[inline]
+    fn unload(&mut self, vcpu: usize, loaded: Loaded, now: State) {
+        let sgi_of_v2 = self.is_sgi_of_v2(loaded.key);
+        let irq = &mut self.irqs[usize::from(loaded.key)];
+        irq.place = Place::Nowhere;
+        if now.is_pending() {
+            if sgi_of_v2 {
+                irq.sources |= u8::from(loaded.latch) << loaded.source;
+            } else {
+                irq.latch |= loaded.latch;
+            }
+            irq.line |= loaded.line;
+        }
+        if now.is_active() && loaded.active {
+            irq.active = true;
+            (irq.active_on, irq.active_priority, irq.active_source) = (vcpu as u8, loaded.priority, loaded.source);
+        }
+        irq.phys_active |= loaded.hw && now != State::Invalid;
+        if irq.active || irq.phys_active || irq.is_pending() {
+            self.update(loaded.key);
+        }
+    }
+
+    /// Fills the List Registers of a vCPU that enters its guest; `write` writes one of them. The vCPU has come to
+    /// [`Vgic::sync`] since it left the guest.
+    pub fn flush(&mut self, vcpu: usize, mut write: impl FnMut(usize, ListRegister)) -> Flush {
+        let this = &mut self.vcpus[vcpu];
+        debug_assert!(this.lrs.is_empty(), "the List Registers were not read back");
+        let deactivate = take(&mut this.deactivate);
+        let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
+        if all_active + all_pending == 0 {
+            return Flush { used: 0, hcr: 0, deactivate };
+        }
+        let most_urgent = usize::from(all_pending != 0);
+        let active = all_active.min(self.lrs - most_urgent);
+        let pending = all_pending.min(self.lrs - active);
+        for n in 0..active + pending {
+            let this = &self.vcpus[vcpu];
+            let key = if n < active { this.active[n] } else { this.lr_pending[n - active] };
+            write(n, self.load(vcpu, n, key));
+        }
+        let this = &mut self.vcpus[vcpu];
+        let mut hcr = 0;
+        this.active.drain(..active);
+        if active < all_active {
+            hcr |= LRENPIE | if self.version == Version::V3 { TDIR } else { 0 };
+        }
+        this.lr_pending.drain(..pending);
+        if pending < all_pending {
+            hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
+        }
+        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate }
+    }
+
+    /// Moves one occurrence of a queued interrupt into List Register `n`.
+    fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
+        let (intid, sgi_of_v2) = (self.intid(key), self.is_sgi_of_v2(key));
+        let irq = &mut self.irqs[usize::from(key)];
+        let was_active = take(&mut irq.active);
+        let (mut latch, mut line, mut source) = (false, false, irq.active_source);
+        if !was_active && sgi_of_v2 {
+            (latch, source) = (true, irq.sources.trailing_zeros() as u8);
+            irq.sources &= irq.sources - 1;
+        } else if !was_active {
+            (latch, line, source) = (irq.latch, irq.line && irq.hw.is_some(), 0);
+            irq.clear_pending();
+        }
+        irq.place = Place::Lr(vcpu as u8, n as u8);
+
+        let again = irq.is_deliverable(self.ctlr);
+        let physical = irq.hw.filter(|_| irq.phys_active && !again);
+        if physical.is_some() {
+            irq.phys_active = false;
+        }
+        let (state, priority) =
+            if was_active { (State::Active, irq.active_priority) } else { (State::Pending, irq.priority) };
+        let link = match physical {
+            Some(physical) => Link::Hw(physical.into()),
+            None => Link::Software { eoi: again, source },
+        };
+        let lr = ListRegister { intid, priority, group1: irq.group1, state, link };
+        let hw = physical.is_some();
+        self.vcpus[vcpu].lrs.push(Loaded { key, priority, source, hw, was_active, latch, line, active: true });
+        lr
+    }
+}

@@ -1,0 +1,317 @@
+//! The hypervisor: its guests run what they run on a bare machine, and its result is told outside of their reach.
+
+use crate::machine::{Test, images, same, trial};
+use anyhow::{Context, Result, anyhow, ensure};
+use hyp::result::{End, GuestSummary, Summary};
+use libtest_mimic::Trial;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::NamedTempFile;
+use trap::record::Counters;
+use xtask::hyp::{Config, Guest, Outcome, watch};
+use xtask::images::Hypervisor;
+use xtask::machine::{Event, TIMED_OUT};
+
+/// Exit codes of the hypervisor.
+const GUEST_DIED: u8 = 3;
+const PANIC: u8 = 121;
+
+/// Machines that the demo suite runs on, twice.
+const MACHINES: [(&str, u8, u8); 7] = [
+    ("cortex-a57", 2, 1),
+    ("cortex-a57", 3, 1),
+    ("cortex-a72", 2, 1),
+    ("cortex-a72", 3, 1),
+    ("max", 2, 1),
+    ("max", 3, 1),
+    ("cortex-a53", 3, 2),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let machines = MACHINES.map(|(cpu, gic, smp)| {
+        trial(format!("hyp::suites.{cpu}.gic.{gic}.smp.{smp}"), move || {
+            let config = Config { cpu: cpu.into(), gic, smp, ..two() };
+            run(&config, suites)
+        })
+    });
+    let rest: [(&str, Test); 9] = [
+        ("one.guest", one_guest),
+        ("image.is.the.bare.one", image_is_the_bare_one),
+        ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
+        ("smc.is.trapped", || code("d4000003", SYSTEM_OFF, 0, Some(End::PoweredOff))),
+        ("smc.is.trapped.twice", smc_twice),
+        ("four.vcpus", four_vcpus),
+        ("physical.timer", physical_timer),
+        ("spinning.guest", spinning_guest),
+        ("no.memory", no_memory),
+    ];
+    machines.into_iter().chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
+}
+
+/// The hypervisor, built when it is first asked for.
+fn hypervisor() -> &'static Hypervisor {
+    static HYPERVISOR: OnceLock<Hypervisor> = OnceLock::new();
+    HYPERVISOR.get_or_init(|| {
+        Hypervisor::build().unwrap_or_else(|error| {
+            eprintln!("the hypervisor does not build: {error:#}");
+            process::exit(2)
+        })
+    })
+}
+
+/// Two kernels with their demo suites, which tell what they counted.
+fn two() -> Config {
+    let guest = |name| Guest { append: "records loglevel=off".into(), ..Guest::kernel(images(false), name) };
+    Config { guests: ["left", "right"].map(guest).into(), timeout: Some(Duration::from_secs(60)), ..Config::default() }
+}
+
+/// What a machine left behind.
+struct Ran {
+    outcome: Outcome,
+    console: String,
+    records: Vec<serde_json::Value>,
+}
+
+impl Ran {
+    fn summary(&self) -> Result<Summary> {
+        self.outcome.summary().with_context(|| format!("no summary, but {:?}", self.outcome.result))
+    }
+}
+
+/// Runs a machine and looks at what it left; a failure shows that.
+fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
+    let (mut console, mut records) = (Vec::new(), Vec::new());
+    let outcome = watch(hypervisor(), images(false), config, |event| {
+        match event {
+            Event::Console(text) => console.extend(text),
+            Event::Record(json) => records.push(serde_json::from_slice(json)?),
+            Event::Started(_) | Event::Qemu(_) => {}
+        }
+        Ok(())
+    })?;
+    let console = String::from_utf8_lossy(&console).into_owned();
+    let ran = Ran { outcome, console, records };
+    look(&ran).map_err(|error| anyhow!("{error:#}\n{:?}\nconsole:\n{}", ran.outcome, ran.console))
+}
+
+/// The number of traps of a class.
+fn traps(guest: &GuestSummary, class: &str) -> u64 {
+    guest.traps.iter().find(|(name, _)| name == class).map_or(0, |&(_, count)| count)
+}
+
+/// Both suites held, and each guest had its interrupts and its turns.
+fn suites(ran: &Ran) -> Result<()> {
+    same("(exit code, timed out)", (ran.outcome.code, ran.outcome.timed_out), (0, false))?;
+    let summary = ran.summary()?;
+    same("guests", summary.guests.iter().map(|guest| &*guest.name).collect(), vec!["left", "right"])?;
+    let counters: Vec<Counters> = ran
+        .records
+        .iter()
+        .filter(|record| record["kind"] == "counters")
+        .map(|record| serde_json::from_value(record.clone()))
+        .collect::<Result<_, _>>()?;
+    same("counters records", counters.len(), 2)?;
+    same("panics", ran.records.iter().filter(|record| record["kind"] == "panic").count(), 0)?;
+    // `init` says which program failed, and how many.
+    same("programs that failed", ran.console.matches(" programs, 0 failed").count(), 2)?;
+    for guest in &summary.guests {
+        same("end", guest.end, Some(End::PoweredOff))?;
+        ensure!(guest.injections > 0 && guest.switches > 1 && guest.irqs > 0, "nothing of one kind: {guest:?}");
+        same("SErrors", guest.serrors, 0)?;
+        same("hypercalls", traps(guest, "hvc64"), 1)?;
+        ensure!(traps(guest, "wfx") > 0 && traps(guest, "data_abort_lower") > 0, "no traps of one kind: {guest:?}");
+    }
+    // Each interrupt that a kernel took was one that it acknowledged from a List Register.
+    let taken: u64 = counters.iter().map(|counters| counters.ticks).sum();
+    let injections: u64 = summary.guests.iter().map(|guest| guest.injections).sum();
+    ensure!(injections >= taken && taken > 0, "{injections} interrupts injected, {taken} ticks");
+    for counters in &counters {
+        same("(unexpected, spurious)", (counters.unexpected, counters.spurious), (0, 0))?;
+    }
+    Ok(())
+}
+
+fn one_guest() -> Result<()> {
+    let mut config = two();
+    config.guests.truncate(1);
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        same("guests", ran.summary()?.guests.len(), 1)
+    })
+}
+
+/// What a guest gets is to the byte what a bare machine boots.
+fn image_is_the_bare_one() -> Result<()> {
+    let guest = Guest::kernel(images(false), "kernel");
+    let archive = xtask::hyp::pack(&[guest], 3)?;
+    let mut archive = tar::Archive::new(&archive[..]);
+    let mut seen = 0;
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.display().to_string();
+        let bare = match path.as_str() {
+            "0/image" => &images(false).image,
+            "0/initrd" => &images(false).initramfs,
+            _ => continue,
+        };
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes)?;
+        ensure!(bytes == fs::read(bare)?, "{path} is not {}", bare.display());
+        seen += 1;
+    }
+    same("files", seen, 2)
+}
+
+/// PSCI functions.
+const SYSTEM_OFF: u16 = 8;
+const SYSTEM_RESET: u16 = 9;
+
+/// A flat image of these instructions.
+fn flat(instructions: &[u32]) -> Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    for word in instructions {
+        file.write_all(&word.to_le_bytes())?;
+    }
+    Ok(file)
+}
+
+fn guest(image: &Path) -> Config {
+    let guest = Guest { name: "guest".into(), initrd: None, image: image.into(), ..Guest::kernel(images(false), "") };
+    Config { guests: vec![guest], timeout: Some(Duration::from_secs(20)), ..Config::default() }
+}
+
+/// A guest that calls a PSCI function by this instruction ends so.
+fn code(instruction: &str, function: u16, code: u8, end: Option<End>) -> Result<()> {
+    // movz w0, #FUNCTION; movk w0, #0x8400, lsl #16
+    let movz = 0x5280_0000 | u32::from(function) << 5;
+    let image = flat(&[movz, 0x72b0_8000, u32::from_str_radix(instruction, 16)?, 0x1400_0000])?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, code)?;
+        same("end", ran.summary()?.guests[0].end, end)
+    })
+}
+
+/// The guest goes on behind an SMC: the second ends it.
+fn smc_twice() -> Result<()> {
+    let image = flat(&[
+        0x52b0_8000, // mov w0, #0x84000000: PSCI_VERSION
+        0xd400_0003, // smc #0
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0003, // smc #0
+        0x1400_0000, // b .
+    ])?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        same("SMCs", traps(&ran.summary()?.guests[0], "smc64"), 2)
+    })
+}
+
+/// Each vCPU but the last starts the next and waits for its sum, to which it adds its own number and one. The first looks at
+/// the whole.
+fn four_vcpus() -> Result<()> {
+    const CODE: [u32; 32] = [
+        0xd280_0009, // mov x9, #0
+        0xd2a8_600a, // every: movz x10, #0x4300, lsl #16
+        0x8b09_0d4b, // add x11, x10, x9, lsl #3
+        0xd280_000c, // mov x12, #0
+        0xf100_0d3f, // cmp x9, #3
+        0x5400_0160, // b.eq store
+        0x5280_0060, // mov w0, #3
+        0x72b8_8000, // movk w0, #0xc400, lsl #16
+        0x9100_0521, // add x1, x9, #1
+        0x1000_02a2, // adr x2, other
+        0xaa01_03e3, // mov x3, x1
+        0xd400_0002, // hvc #0
+        0xb500_0180, // cbnz x0, fail
+        0xd503_205f, // wait: wfe
+        0xf940_056c, // ldr x12, [x11, #8]
+        0xb4ff_ffcc, // cbz x12, wait
+        0x8b09_018c, // store: add x12, x12, x9
+        0x9100_058c, // add x12, x12, #1
+        0xf900_016c, // str x12, [x11]
+        0xb500_00e9, // cbnz x9, off
+        0xf100_299f, // cmp x12, #10
+        0x5400_0061, // b.ne fail
+        0x5280_0100, // mov w0, #8
+        0x1400_0004, // b call
+        0x5280_0120, // fail: mov w0, #9
+        0x1400_0002, // b call
+        0x5280_0040, // off: mov w0, #2
+        0x72b0_8000, // call: movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+        0xaa00_03e9, // other: mov x9, x0
+        0x17ff_ffe2, // b every
+    ];
+    let image = flat(&CODE)?;
+    for gic in [2, 3] {
+        let mut config = Config { gic, ..guest(image.path()) };
+        config.guests[0].vcpus = 4;
+        run(&config, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let summary = ran.summary()?;
+            let guest = &summary.guests[0];
+            // Three are started, three switch themselves off, one all.
+            same("(end, hypercalls)", (guest.end, traps(guest, "hvc64")), (Some(End::PoweredOff), 7))?;
+            ensure!(guest.switches >= 4, "{} switches", guest.switches);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The EL1 physical timer, which is emulated, wakes a guest that waits for it; an interrupt need not be enabled for that.
+fn physical_timer() -> Result<()> {
+    let image = flat(&[
+        0xd2a0_0200, // mov x0, #0x100000
+        0xd51b_e200, // msr cntp_tval_el0, x0
+        0xd280_0020, // mov x0, #1
+        0xd51b_e220, // msr cntp_ctl_el0, x0
+        0xd503_207f, // 0: wfi
+        0xd53b_e220, // mrs x0, cntp_ctl_el0
+        0x3617_ffc0, // tbz w0, #2, 0b
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let summary = ran.summary()?;
+        let guest = &summary.guests[0];
+        ensure!(traps(guest, "wfx") >= 1 && traps(guest, "system") >= 3, "{guest:?}");
+        ensure!(summary.host_irqs >= 1, "{} interrupts of the hypervisor's own", summary.host_irqs);
+        Ok(())
+    })
+}
+
+/// A guest that never ends does not keep another from it; and in the end there is no result.
+fn spinning_guest() -> Result<()> {
+    // b .
+    let image = flat(&[0x1400_0000])?;
+    let mut config = guest(image.path());
+    config.guests.push(Guest::kernel(images(false), "kernel"));
+    config.timeout = Some(Duration::from_secs(25));
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, TIMED_OUT)?;
+        same("programs that failed", ran.console.matches(" programs, 0 failed").count(), 1)?;
+        ensure!(ran.outcome.result.is_none(), "a result");
+        Ok(())
+    })
+}
+
+/// The hypervisor says why it does not start.
+fn no_memory() -> Result<()> {
+    let mut config = two();
+    (config.guests[1].mem, config.mem) = (1024, Some(512));
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, PANIC)?;
+        let result = ran.outcome.result.as_ref().context("no result")?;
+        same("(kind, slot)", (result["kind"].as_str(), result["slot"].is_null()), (Some("hyp_panic"), true))
+    })
+}
