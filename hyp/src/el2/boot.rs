@@ -35,8 +35,8 @@ global_asm!(
 /// CPTR_EL2: its RES1 bits; SVE and SME (TZ, TSM), trace (TTA) and activity monitors (TAM) are not virtualised, so they trap;
 /// floating point is the guest's.
 const CPTR_EL2: u64 = 0x32ff | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 30;
-/// MDCR_EL2: debug and performance monitor registers trap (TDRA, TDOSA, TDA, TPM, TPMCR). HPMN is added.
-const MDCR_EL2: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+/// MDCR_EL2: debug, trace, profiling and performance monitor registers trap (TTRF, TPMS, TDRA, TDOSA, TDA, TPM, TPMCR). HPMN is added.
+const MDCR_EL2: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 /// CNTHCTL_EL2: the physical counter may be read (EL1PCTEN); the physical timer traps and is emulated.
 const CNTHCTL_EL2: u64 = 1;
 /// HSTR_EL2.T15: implementation-defined registers of AArch32.
@@ -60,6 +60,9 @@ fn init_traps() {
         write_sysreg!("cntvoff_el2", 0);
         write_sysreg!("vpidr_el2", read_sysreg!("midr_el1"));
         write_sysreg!("vttbr_el2", 0);
+        if crate::vcpu::has_ras() {
+            write_sysreg!("S3_4_C5_C2_3", 0); // VSESR_EL2
+        }
         // FEAT_FGT: no fine-grained traps.
         if field(mmfr0, 56) != 0 {
             write_sysreg!("S3_4_C1_C1_4", 0); // HFGRTR_EL2

@@ -88,16 +88,18 @@
 
 // guest_vector: a trap from a guest. The order matters; see traps.rs.
 //
-// `iflags`: what is unmasked while the handler runs. Live as for `entry`.
-    .macro  guest_vector compat, iflags, trap
+// `iflags`: what is unmasked while the handler runs. Live as for `entry`. Without a `syndrome`, ESR_EL2 is an earlier trap's.
+    .macro  guest_vector compat, syndrome, iflags, trap
     entry   1, \compat
+    .if     \syndrome == 0
+    str     xzr, [sp, #{UREGS_HSR}]
+    .endif
     // A flag that an SError in the window sets; the call keeps it.
     mov     x19, xzr
     ldrb    w0, [sp, #{UREGS_SIZE} + {TOP_SERROR_WINDOW}]
     cbz     w0, 1f
     bl      check_pending_guest_serror
-1:  bl      enter_hypervisor_from_guest_preirq
-    msr     daifclr, #\iflags
+1:  msr     daifclr, #\iflags
     mov     x0, sp
     bl      enter_hypervisor_from_guest
     // The SError came first, and the guest takes it first; then it comes back to what brought us here.
@@ -203,18 +205,18 @@ arch_workaround_2:
     b       guest_sync_answered
 guest_sync_slow:
     ldp     x0, x1, [sp, #-16]
-    guest_vector 0, 0b0110, do_trap_guest_sync
+    guest_vector 0, 1, 0b0110, do_trap_guest_sync
 
 guest_irq:
-    guest_vector 0, 0b0100, do_trap_irq
+    guest_vector 0, 0, 0b0100, do_trap_irq
 guest_error:
-    guest_vector 0, 0b0110, do_trap_guest_serror
+    guest_vector 0, 1, 0b0110, do_trap_guest_serror
 guest_sync_compat:
-    guest_vector 1, 0b0110, do_trap_guest_sync
+    guest_vector 1, 1, 0b0110, do_trap_guest_sync
 guest_irq_compat:
-    guest_vector 1, 0b0100, do_trap_irq
+    guest_vector 1, 0, 0b0100, do_trap_irq
 guest_error_compat:
-    guest_vector 1, 0b0110, do_trap_guest_serror
+    guest_vector 1, 1, 0b0110, do_trap_guest_serror
 
 // check_pending_guest_serror: an SError that the guest left pending is taken at the one instruction between the two labels, where
 // hyp_error finds it to be the guest's and sets x19 in its frame.

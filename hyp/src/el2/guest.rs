@@ -201,6 +201,12 @@ impl Guest {
 
     /// A write, the same.
     pub fn write_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize, value: u64) -> Option<()> {
+        /// GICC_DIR, alone on its page, which GICV's is not mapped to: there it would not reach what is not in a List Register.
+        const GICC_DIR: u64 = GICC + 0x1000;
+        if gic::version() == Version::V2 && address == GICC_DIR && bytes == 4 {
+            vgic::with(self, |vgic| ((), vgic.deactivate(vcpu.id, value as u32 & 0x3ff)));
+            return Some(());
+        }
         if let Some((frame, offset)) = self.frame(address) {
             return vgic::with(self, |vgic| match vgic.write(vcpu.id, frame, offset, bytes, value) {
                 Ok(kick) => (Some(()), kick),

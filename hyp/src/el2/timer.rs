@@ -52,7 +52,12 @@ fn update_line(vcpu: &'static Vcpu, now: u64) {
 /// Sets the timer for what comes first: the end of a turn, the timers of a vCPU that is blocked, the emulated timer of the one
 /// that runs.
 fn set(now: u64) {
-    let tick = sched::others_wait().then(|| NEXT_TICK.load(Relaxed)).filter(|&tick| tick > now);
+    let tick = sched::others_wait().then(|| NEXT_TICK.load(Relaxed));
+    // One that is past would never come: whoever runs has had its turn.
+    if tick.is_some_and(|tick| tick <= now) {
+        sched::raise(sched::SCHEDULE);
+    }
+    let tick = tick.filter(|&tick| tick > now);
     let blocked = blocked().filter_map(|vcpu| vcpu.deadline(false));
     // One that is due already is seen by its line.
     let running = sched::current().and_then(|vcpu| {
@@ -76,9 +81,6 @@ pub fn interrupt() {
     for vcpu in blocked().filter(|vcpu| vcpu.deadline(false).is_some_and(|deadline| deadline <= now)) {
         update_line(vcpu, now);
         sched::start(vcpu);
-    }
-    if sched::others_wait() && NEXT_TICK.load(Relaxed) <= now {
-        sched::raise(sched::SCHEDULE);
     }
     set(now);
 }

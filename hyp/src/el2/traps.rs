@@ -6,14 +6,13 @@
 //!
 //! 1. `entry` saves the [`CpuUserRegs`].
 //! 2. `check_pending_guest_serror`: an SError that the guest left pending is taken now, while it can still be told from one of the
-//!    hypervisor's own; [`do_trap_hyp_serror`] charges it to the guest, and step 6 is left out.
-//! 3. [`enter_hypervisor_from_guest_preirq`]: what must be done before any handler runs.
-//! 4. Unmask what the slot allows: SError; and IRQ, but for interrupts.
-//! 5. [`enter_hypervisor_from_guest`]: the List Registers are read back.
-//! 6. [`do_trap_guest_sync`], [`do_trap_irq`] or [`do_trap_guest_serror`].
-//! 7. [`leave_hypervisor_to_guest`]: with IRQs masked, work until there is none (another vCPU may run here for a while); write the
+//!    hypervisor's own; [`do_trap_hyp_serror`] charges it to the guest, and step 5 is left out.
+//! 3. Unmask what the slot allows: SError; and IRQ, but for interrupts.
+//! 4. [`enter_hypervisor_from_guest`]: the List Registers are read back.
+//! 5. [`do_trap_guest_sync`], [`do_trap_irq`] or [`do_trap_guest_serror`].
+//! 6. [`leave_hypervisor_to_guest`]: with IRQs masked, work until there is none (another vCPU may run here for a while); write the
 //!    List Registers; take an SError that is pending, so that it does not slip to the guest.
-//! 8. `return_from_trap`: DAIF fully masked, restore, `eret`.
+//! 7. `return_from_trap`: DAIF fully masked, restore, `eret`.
 
 use crate::guest::{self, Guest};
 use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
@@ -87,11 +86,6 @@ fn current() -> &'static Vcpu {
     sched::current().expect("a guest ran")
 }
 
-/// Before anything is unmasked: what protects the hypervisor from what the guest may have taught the CPU. On the CPUs there are so
-/// far the exception itself is enough.
-#[unsafe(no_mangle)]
-extern "C" fn enter_hypervisor_from_guest_preirq() {}
-
 /// Takes back what the hardware holds of the guest's interrupts.
 #[unsafe(no_mangle)]
 extern "C" fn enter_hypervisor_from_guest(_: &mut CpuUserRegs) {
@@ -139,11 +133,12 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     }
 }
 
-/// WFI: the vCPU waits, unless something is there to wake it.
+/// WFI: the vCPU waits, unless something is there to wake it: an interrupt, or an SError, masked or not.
 fn wait_for_interrupt(vcpu: &'static Vcpu) {
     let _mask = crate::sync::IrqMask::new();
     let due = vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now());
-    if !due && !vcpu.guest.vgic.lock().has_pending(vcpu.id) {
+    let serror = read_sysreg!("hcr_el2") & VSE != 0;
+    if !due && !serror && !vcpu.guest.vgic.lock().has_pending(vcpu.id) {
         vcpu.set_state(State::Blocked);
         sched::raise(sched::SCHEDULE);
     }
@@ -153,7 +148,7 @@ fn wait_for_interrupt(vcpu: &'static Vcpu) {
 fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate: Option<u16>) {
     let guest = vcpu.guest;
     let call = Call::new(conduit, immediate.unwrap_or(0), core::array::from_fn(|index| regs.regs[index]));
-    regs.pc += conduit.pc_step();
+    regs.pc = regs.pc.wrapping_add(conduit.pc_step());
     let vcpus: heapless::Vec<smccc::Vcpu, 16> = guest
         .vcpus()
         .iter()
@@ -276,7 +271,7 @@ fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, abort: Abort, access:
 /// Goes on behind the trapped instruction.
 fn step(regs: &mut CpuUserRegs) {
     // Of AArch32 it may be one of 16 bits.
-    regs.pc += if Esr(regs.hsr).il() { 4 } else { 2 };
+    regs.pc = regs.pc.wrapping_add(if Esr(regs.hsr).il() { 4 } else { 2 });
 }
 
 /// Carries out one access to a device; none when there is none, or it will not have it.
@@ -385,7 +380,7 @@ fn serror(regs: &mut CpuUserRegs) {
     }
     // The trap that it came before is left out. An HVC was already stepped over, and is to be executed again.
     if matches!(Esr(regs.hsr).ec(), Ec::HVC64 | Ec::HVC32) {
-        regs.pc -= 4;
+        regs.pc = regs.pc.wrapping_sub(4);
         // Once.
         regs.hsr = u64::from(Ec::SERROR.number()) << 26;
     }

@@ -101,6 +101,10 @@ struct Saved {
     cntv_ctl: u64,
     /// HCR_EL2.VSE: an SError waits for the guest to unmask it.
     vse: u64,
+    /// VDISR_EL2, where the CPU has it: an SError that the guest's ESB has deferred.
+    vdisr: u64,
+    /// TPIDR2_EL0, where the CPU has it.
+    tpidr2: u64,
     interface: CpuInterface,
 }
 
@@ -150,7 +154,16 @@ impl Vcpu {
         stack.top.serror_window = serror_window.into();
         // SAFETY: words, for which zeroes are values.
         let fp = unsafe { core::mem::zeroed() };
-        let saved = Saved { sp: 0, el1: El1::default(), fp, cntv_ctl: 0, vse: 0, interface: CpuInterface::default() };
+        let saved = Saved {
+            sp: 0,
+            el1: El1::default(),
+            fp,
+            cntv_ctl: 0,
+            vse: 0,
+            vdisr: 0,
+            tpidr2: 0,
+            interface: CpuInterface::default(),
+        };
         Vcpu {
             guest,
             id,
@@ -198,7 +211,7 @@ impl Vcpu {
         stack.rest[link..].copy_from_slice(&(&raw const return_to_new_vcpu as u64).to_le_bytes());
         saved.sp = (&raw const stack.frame) as usize - SWITCH_FRAME;
         saved.el1 = El1 { sctlr_el1: SCTLR_RESET, vmpidr_el2: 1 << 31 | self.affinity(), ..El1::default() };
-        (saved.cntv_ctl, saved.vse) = (0, 0);
+        (saved.cntv_ctl, saved.vse, saved.vdisr, saved.tpidr2) = (0, 0, 0, 0);
         saved.interface = CpuInterface::default();
         *self.physical_timer.lock() = PhysicalTimer::default();
     }
@@ -229,6 +242,16 @@ impl Vcpu {
     }
 }
 
+/// ID_AA64PFR0_EL1.RAS: ESB defers SErrors to DISR_EL1, which is VDISR_EL2 for a guest.
+pub fn has_ras() -> bool {
+    read_sysreg!("id_aa64pfr0_el1") >> 28 & 0xf != 0
+}
+
+/// ID_AA64PFR1_EL1.SME, which guests do not see, but a register of which EL0 can reach.
+fn has_sme() -> bool {
+    read_sysreg!("id_aa64pfr1_el1") >> 24 & 0xf != 0
+}
+
 /// Saves what the CPU holds of one vCPU, and loads another; none is idling, which needs nothing.
 ///
 /// # Safety
@@ -242,6 +265,12 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             saved.cntv_ctl = read_sysreg!("cntv_ctl_el0") & (TIMER_ON | TIMER_MASKED);
             write_sysreg!("cntv_ctl_el0", 0);
             saved.vse = read_sysreg!("hcr_el2") & VSE;
+            if has_ras() {
+                saved.vdisr = read_sysreg!("S3_4_C12_C1_1");
+            }
+            if has_sme() {
+                saved.tpidr2 = read_sysreg!("S3_3_C13_C0_5");
+            }
             saved.interface.save();
             save_fp(&mut saved.fp);
         }
@@ -251,6 +280,12 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             let saved = &*vcpu.saved.get();
             saved.el1.load();
             write_sysreg!("hcr_el2", HCR_EL2 | saved.vse);
+            if has_ras() {
+                write_sysreg!("S3_4_C12_C1_1", saved.vdisr);
+            }
+            if has_sme() {
+                write_sysreg!("S3_3_C13_C0_5", saved.tpidr2);
+            }
             saved.interface.load();
             load_fp(&saved.fp);
             vcpu.guest.stage2.enter(vcpu.id);

@@ -52,6 +52,10 @@ pub fn sync(vcpu: &'static Vcpu) {
     let mut acknowledged = PENDING.load(Relaxed);
     let read = |n| {
         let state = gic::read_list_register(n);
+        // Ended, it would keep a maintenance interrupt pending that was asked for with it.
+        if state == hyp::vgic::State::Invalid {
+            gic::write_list_register(n, None);
+        }
         acknowledged &= !(u32::from(state.is_pending()) << n);
         state
     };

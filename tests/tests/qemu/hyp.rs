@@ -38,7 +38,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 9] = [
+    let rest: [(&str, Test); 12] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
@@ -46,7 +46,10 @@ pub fn trials() -> Vec<Trial> {
         ("smc.is.trapped.twice", smc_twice),
         ("four.vcpus", four_vcpus),
         ("physical.timer", physical_timer),
-        ("spinning.guest", spinning_guest),
+        ("spinning.guests", spinning_guests),
+        ("line.stays.up", line_stays_up),
+        ("deactivate", deactivate),
+        ("deferred.error", deferred_error),
         ("no.memory", no_memory),
     ];
     machines.into_iter().chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
@@ -290,11 +293,14 @@ fn physical_timer() -> Result<()> {
     })
 }
 
-/// A guest that never ends does not keep another from it; and in the end there is no result.
-fn spinning_guest() -> Result<()> {
+/// Guests that never end, one of which sets a timer all the time, do not keep another from it; and in the end there is no result.
+fn spinning_guests() -> Result<()> {
     // b .
     let image = flat(&[0x1400_0000])?;
+    // 0: msr cntp_cval_el0, xzr; b 0b
+    let timer = flat(&[0xd51b_e25f, 0x17ff_ffff])?;
     let mut config = guest(image.path());
+    config.guests.push(Guest { name: "timer".into(), image: timer.path().into(), ..config.guests[0].clone() });
     config.guests.push(Guest::kernel(images(false), "kernel"));
     config.timeout = Some(Duration::from_secs(25));
     run(&config, |ran| {
@@ -303,6 +309,101 @@ fn spinning_guest() -> Result<()> {
         ensure!(ran.outcome.result.is_none(), "a result");
         Ok(())
     })
+}
+
+/// A guest ends an interrupt whose line stays up, of the emulated timer: it has it again, and the hypervisor is not kept busy by what
+/// the List Register asks for.
+fn line_stays_up() -> Result<()> {
+    const VECTORS: usize = 0x800;
+    let mut code = vec![
+        0x1000_4000, // adr x0, #0x800
+        0xd518_c000, // msr vbar_el1, x0
+        0xd2a1_0001, // mov x1, #0x08000000
+        0x5280_0042, // mov w2, #2
+        0xb900_0022, // str w2, [x1]: GICD_CTLR
+        0xd2a1_0161, // mov x1, #0x080b0000
+        0x1280_0002, // mov w2, #-1
+        0xb900_8022, // str w2, [x1, #0x80]: GICR_IGROUPR0
+        0x52a8_0002, // mov w2, #1 << 30
+        0xb901_0022, // str w2, [x1, #0x100]: GICR_ISENABLER0
+        0xd280_1fe2, // mov x2, #0xff
+        0xd518_4602, // msr icc_pmr_el1, x2
+        0xd280_0022, // mov x2, #1
+        0xd518_cce2, // msr icc_igrpen1_el1, x2
+        0xd503_3fdf, // isb
+        0xd280_0014, // mov x20, #0
+        0xd51b_e25f, // msr cntp_cval_el0, xzr
+        0xd51b_e222, // msr cntp_ctl_el0, x2
+        0xd503_42ff, // msr daifclr, #2
+        0x1400_0000, // b .
+    ];
+    code.resize((VECTORS + 0x280) / 4, 0xd503_201f);
+    code.extend([
+        0xd538_cc03, // mrs x3, icc_iar1_el1
+        0xd518_cc23, // msr icc_eoir1_el1, x3
+        0x9100_0694, // add x20, x20, #1
+        0xf100_169f, // cmp x20, #5
+        0x5400_0083, // b.lo eret
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0xd69f_03e0, // eret
+    ]);
+    let image = flat(&code)?;
+    run(&guest(image.path()), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let injections = ran.summary()?.guests[0].injections;
+        ensure!(injections >= 5, "{injections} injections");
+        Ok(())
+    })
+}
+
+/// A guest of GICv2 may write GICC_DIR.
+fn deactivate() -> Result<()> {
+    let image = flat(&[
+        0xd2a1_0021, // mov x1, #0x08010000
+        0xf282_0001, // movk x1, #0x1000
+        0x5280_0022, // mov w2, #1
+        0xb900_0022, // str w2, [x1]
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    run(&Config { gic: 2, ..guest(image.path()) }, |ran| same("exit code", ran.outcome.code, 0))
+}
+
+/// What one guest has in DISR_EL1, another does not see.
+fn deferred_error() -> Result<()> {
+    let writer = flat(&[
+        0xd2b0_0001, // mov x1, #0x80000000
+        0xd518_c121, // msr disr_el1, x1
+        0xd280_8009, // mov x9, #0x400
+        0xd503_205f, // 0: wfe
+        0xf100_0529, // subs x9, x9, #1
+        0x54ff_ffc1, // b.ne 0b
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    let reader = flat(&[
+        0xd280_6009, // mov x9, #0x300
+        0xd503_205f, // 0: wfe
+        0xd538_c125, // mrs x5, disr_el1
+        0xb500_00a5, // cbnz x5, 1f
+        0xf100_0529, // subs x9, x9, #1
+        0x54ff_ff81, // b.ne 0b
+        0x5280_0100, // mov w0, #8
+        0x1400_0002, // b 2f
+        0x5280_0120, // 1: mov w0, #9
+        0x72b0_8000, // 2: movk w0, #0x8400, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    let mut config = Config { cpu: "max".into(), ..guest(writer.path()) };
+    config.guests.push(Guest { name: "reader".into(), image: reader.path().into(), ..config.guests[0].clone() });
+    run(&config, |ran| same("exit code", ran.outcome.code, 0))
 }
 
 /// The hypervisor says why it does not start.
