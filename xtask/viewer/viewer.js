@@ -271,7 +271,9 @@ function inWords(i) {
   const { type, task, open, el } = data.spans;
   const who = taskName(task[i]), kind = kindOf(i), frame = frameOf(i);
   switch (type[i]) {
-    case USER: return `The program of ${who} runs at EL0, until the next exception.`;
+    case USER:
+      return `The program of ${who} runs at EL0. The kernel's last steps back to it and its first ones of the next
+        exception are drawn as part of this.`;
     case OFF: return `${who} is off the CPU, in the middle of what is around this box. Other tasks run.`;
     case HANDLER:
       return `The handler of interrupt ${kind.number} (${kind.name}) runs, on the CPU's interrupt stack.`;
@@ -953,6 +955,11 @@ function select(i) {
   reveal(i);
 }
 
+/** What a box leaves out. */
+const WAY = `A box begins once the registers are saved and ends before they are put back. The few instructions around it,
+  from the vector slot on and up to eret, are drawn as part of the code that was interrupted; what an exception costs
+  counts them.`;
+
 function introduction() {
   const spent = data.tasks.map(() => 0);
   for (const [cpu, { running }] of data.cpus.entries()) {
@@ -966,8 +973,8 @@ function introduction() {
   return [
     make("h2", {}, "What you see"),
     paragraph(`Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each
-      exception, from its vector slot to eret, and what came in between inside it. Time runs to the right, in
-      instructions.`),
+      exception, and in it what came in between. Time runs to the right, in instructions.`),
+    paragraph(WAY),
     paragraph(`Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms,
       dragging moves, `, make("kbd", {}, "?"), " tells the keys."),
     make("h3", {}, "Tasks, and their share of the instructions"),
@@ -996,7 +1003,7 @@ function spanDetails(i) {
       entry(kindOf(i).class === "syscall" ? "Called at" : "Interrupted at", string(frame.at), true),
       entry("Returned to", string(frame.returned), true),
       entry("Slot", frame.slot, true),
-      entry("Frame at", `${frame.frame}, on the kernel stack of ${taskName(spans.task[i])}`, true),
+      entry("Frame at", frame.frame && `${frame.frame}, on the kernel stack of ${taskName(spans.task[i])}`, true),
       entry("PSTATE", string(frame.pstate), true),
       entry("ESR", frame.esr, true),
       entry("In words", kindOf(i).class === "syscall" ? string(frame.words) : null),
@@ -1083,18 +1090,33 @@ function markDetails(index) {
 function reportDetails(index) {
   const report = data.reports[index], { t, task, kind } = report;
   const names = { panic: "Kernel panic", death: "Death of a program", warning: "Warning of the kernel" };
-  const about = innermost(task, t, (i) => data.spans.type[i] === EXCEPTION);
+  const about = exceptionOf(report);
   return [
     make("h2", {}, swatch("fault"), make("span", {}, names[kind] ?? kind)),
     paragraph(`${taskName(task)}, at ${number(t)}; report ${index + 1} of ${data.reports.length}`),
     make("div", { class: "actions" },
-      button("show where", () => fit(t - 3000, t + 600)),
+      button("show where", () => showWhere(report)),
       about !== null && button("the exception it was written in", () => select(about)),
       index > 0 && button("‹ previous report", () => toReport(index - 1)),
       index + 1 < data.reports.length && button("next report ›", () => toReport(index + 1))),
     make("h3", {}, "The report"),
     make("pre", { tabindex: 0, "aria-label": "The report", class: "report" }, report.text),
   ];
+}
+
+/** The exception that a report was written in, also where nothing came after it; null where there is none. */
+function exceptionOf({ t, task }) {
+  const { type, start, end, open, task: of } = data.spans;
+  const i = start.findLastIndex((from, i) => {
+    return of[i] === task && type[i] === EXCEPTION && from <= t && (end[i] > t || (open[i] && end[i] === t));
+  });
+  return i < 0 ? null : i;
+}
+
+/** Shows how it came to a report: the beginning of the exception, as writing the report takes long. */
+function showWhere(report) {
+  const about = exceptionOf(report), t = about === null ? report.t : data.spans.start[about];
+  fit(t - 3000, t + 600);
 }
 
 function toReport(index) {
@@ -1233,7 +1255,9 @@ function showCosts() {
     return make("th", properties, button(sorting ? name + arrow : name, () => sortBy(index)));
   };
   $("table").tHead.replaceChildren(make("tr", {}, COST_COLUMNS.map(head), make("th", { "aria-label": "Share" })));
-  $("table").tBodies[0].replaceChildren(...sorted.map((cost) => costRow(cost, most)));
+  const none = make("td", { colspan: COST_COLUMNS.length + 1 }, "No exception both began and ended in this trace.");
+  const rows = sorted.length ? sorted.map((cost) => costRow(cost, most)) : [make("tr", { class: "none" }, none)];
+  $("table").tBodies[0].replaceChildren(...rows);
 }
 
 function costRow(cost, most) {
@@ -1287,9 +1311,9 @@ function helpText() {
   return [
     button("close", () => $("keys").close(), { class: "close" }),
     make("h2", {}, "How to read and move"),
-    paragraph(`A box at EL1 is one exception, from the first instruction of its vector slot to eret. Boxes in it came
-      while it was being handled; hatched is off the CPU; a torn right end never returned. Where boxes are thinner than
-      a pixel, a column stands for all of them.`),
+    paragraph(`A box at EL1 is one exception. Boxes in it came while it was being handled; hatched is off the CPU; a torn
+      right end never returned. Where boxes are thinner than a pixel, a column stands for all of them.`),
+    paragraph(WAY),
     make("h3", {}, "Keys"),
     rows(KEYS.map(([keys, what]) => [keycaps(keys), what])),
     make("h3", {}, "Search"),
@@ -1548,11 +1572,14 @@ function showHeader() {
   const [words, tone] = outcome();
   Object.assign($("outcome"), { textContent: words, hidden: false, className: `badge ${tone}` });
   if (lost > 0) {
-    const why = "The ring was full, and newer events were kept in place of these. More room: trace=MIB.";
+    const why = "The ring was full, and newer events were kept in place of these. More room: --ring MIB.";
     Object.assign($("lost"), { textContent: `the first ${plural(lost, "event")} lost`, hidden: false, title: why });
   }
-  const facts = [[number(events), "events"], [number(end), "instructions"], [number(data.tasks.length), "tasks"]];
-  const fact = ([value, what]) => make("span", {}, make("b", {}, value), ` ${what}`);
+  const facts = [plural(events, "event"), plural(end, "instruction"), plural(data.tasks.length, "task")];
+  const fact = (text) => {
+    const [value, what] = text.split(" ");
+    return make("span", {}, make("b", {}, value), ` ${what}`);
+  };
   $("facts").append(make("span", {}, machine), ...facts.map(fact));
   const classes = new Set(data.kinds.map((kind) => kind.class));
   const there = LEGEND.filter(([name]) => !Object.hasOwn(CLASSES, name) || classes.has(name));
@@ -1603,6 +1630,7 @@ async function open() {
   choose(null);
   const chosen = recall();
   if (crashed() && !(chosen && state.selection)) choose("report", data.reports.length - 1);
+  if (crashed() && !chosen) showWhere(data.reports.at(-1));
   paint();
 }
 

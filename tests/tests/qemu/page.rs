@@ -3,14 +3,15 @@
 mod browser;
 mod fixture;
 
-use crate::machine::{same, trial};
+use crate::machine::{images, program, same, trial};
 use anyhow::{Context, Result, ensure};
 use browser::{Browser, SHIFT};
 use fixture::{CRASH, FEW, HOSTILE, MANY, Wish};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use xtask::trace::page::{self, page};
+use xtask::trace::{self, About};
 
 /// How to make the data of a page.
 type MakeData = fn() -> String;
@@ -23,6 +24,7 @@ const TESTS: &[(&str, Test)] = &[
     ("boxes", boxes),
     ("paint", paint),
     ("click", click),
+    ("every", every),
     ("chain", chain),
     ("mark", mark),
     ("search", search),
@@ -42,6 +44,8 @@ const TESTS: &[(&str, Test)] = &[
     ("outcome", outcome),
     ("lost", lost),
     ("empty", empty),
+    ("real.hello", real_call),
+    ("real.crash", real_crash),
 ];
 
 /// Data that is none, and what has to be in what the page says of it.
@@ -163,6 +167,23 @@ fn panel(browser: &mut Browser) -> Result<String> {
     browser.evaluate("document.getElementById('panel').innerText")
 }
 
+/// Opens the page of what a machine really did with a program, and gives its data.
+fn trace(browser: &mut Browser, line: &str, exit: u8) -> Result<Value> {
+    let config = program(line);
+    let mut recording = trace::record(images(false), &config, trace::ring_for(config.mem), |_| Ok(()))?;
+    same("exit code", (recording.code, recording.timed_out), (exit, false))?;
+    let about = About {
+        title: line.into(),
+        command: format!("cargo xtask trace {line}"),
+        exit,
+        timed_out: false,
+        machine: config.cpu,
+    };
+    let model = recording.model();
+    browser.open(&page::html(&about, &model)?, "")?;
+    Ok(serde_json::from_str(&page::data(&about, &model)?)?)
+}
+
 /// That numbers are the same but for rounding to pixels.
 fn near(what: &str, found: f64, expected: f64, slack: f64) -> Result<()> {
     ensure!((found - expected).abs() <= slack, "{what}: {found} instead of {expected}");
@@ -262,6 +283,89 @@ fn click(browser: &mut Browser) -> Result<()> {
         ensure!(!part.is_empty() && shown.contains(part), "{part} is not in\n{shown}");
     }
     Ok(())
+}
+
+/// Whatever is selected, the panel holds nothing of what scripts print where there is no value.
+fn every(browser: &mut Browser) -> Result<()> {
+    open(browser, FEW, "")?;
+    same("spans without a value", browser.evaluate::<Vec<usize>>(VALUELESS)?, vec![])
+}
+
+/// The page tells what is in the data of a real trace; `outcome` is how the machine ended.
+fn tells(browser: &mut Browser, data: &Value, outcome: &str) -> Result<()> {
+    let said: String = browser.evaluate("document.getElementById('outcome').textContent")?;
+    same("outcome", said.as_str(), outcome)?;
+    let events: Vec<String> = browser
+        .evaluate("[...document.querySelectorAll('#facts b')].map((fact) => fact.textContent.replaceAll(',', ''))")?;
+    same(
+        "facts",
+        events,
+        vec![data["events"].to_string(), data["end"].to_string(), list(data, "/tasks")?.len().to_string()],
+    )?;
+    let cells: Vec<Vec<String>> = browser.evaluate(
+        "[...document.querySelectorAll('#table tbody tr')].map((row) => {
+            return [...row.cells].slice(0, 8).map((cell) => cell.textContent);
+        })",
+    )?;
+    same("rows", cells.len(), list(data, "/costs")?.len())?;
+    for (row, cost) in cells.iter().zip(list(data, "/costs")?) {
+        let kind = &data["kinds"][cost["kind"].as_u64().context("no kind")? as usize];
+        ensure!(row[0].starts_with(kind["name"].as_str().context("no name")?), "{row:?} is not {kind}");
+        let (own, total) = (&cost["self"], &cost["total"]);
+        let figures = [&cost["count"], &own["min"], &own["median"], &own["max"], &own["sum"], &total["sum"]];
+        let found: Vec<_> = row[2..].iter().map(|cell| cell.replace(',', "")).collect();
+        same("costs", found, figures.map(Value::to_string).to_vec())?;
+    }
+    same("spans without a value", browser.evaluate::<Vec<usize>>(VALUELESS)?, vec![])
+}
+
+/// Of a real system call the panel tells what the kernel saved, each thing by its name.
+fn real_call(browser: &mut Browser) -> Result<()> {
+    let data = trace(browser, "hello", 0)?;
+    tells(browser, &data, "exit code 0")?;
+    let call = exceptions(&data, |kind, _| kind["name"] == "getpid")?[0];
+    browser.run(&format!("ventry.select({call})"))?;
+    let pairs: BTreeMap<String, String> = browser.evaluate(
+        "Object.fromEntries([
+            ...[...document.querySelectorAll('#panel dt')].map((dt) => [dt, dt.nextElementSibling]),
+            ...[...document.querySelectorAll('#panel .costs span')].map((span) => [span, span.previousElementSibling]),
+        ].map((pair) => pair.map((element) => element.textContent)))",
+    )?;
+    let told = |name: &str| pairs.get(name).with_context(|| format!("no {name} in {pairs:?}"));
+    for figure in ["self", "total", "start"] {
+        same(figure, told(figure)?.replace(',', ""), data["spans"][figure][call].to_string())?;
+    }
+    let frame = &data["frames"][list(&data, "/spans/frame")?[call].as_u64().context("no frame")? as usize];
+    let values = frame["regs"].as_str().context("no registers")?.split(' ');
+    let names = (0..31).map(|n| format!("x{n}")).chain(["sp", "pc", "pstate"].map(String::from));
+    for (name, value) in names.zip(values) {
+        same(&name, told(&name)?, &format!("{value:0>16}"))?;
+    }
+    same("its number", told("x8")?.as_str(), "00000000000000ac")?;
+    let string = |index: &Value| index.as_u64().map(|index| &data["strings"][index as usize]);
+    for (name, value) in [
+        ("Called at", string(&frame["at"])),
+        ("PSTATE", string(&frame["pstate"])),
+        ("ESR", Some(&frame["esr"])),
+        ("Slot", Some(&frame["slot"])),
+        ("Result", Some(&frame["result"])),
+    ] {
+        same(name, Some(told(name)?.as_str()), value.and_then(Value::as_str))?;
+    }
+    let stack = told("Frame at")?;
+    ensure!(stack.starts_with(frame["frame"].as_str().context("no address")?), "{stack}");
+    Ok(())
+}
+
+/// The page of a real crash opens on its report, where the fault began.
+fn real_crash(browser: &mut Browser) -> Result<()> {
+    let data = trace(browser, "crash null", 139)?;
+    let report: String = browser.evaluate("document.querySelector('#panel pre.report').textContent")?;
+    same("report", Some(report.as_str()), data["reports"][0]["text"].as_str())?;
+    let fault = exceptions(&data, |kind, _| kind["class"] == "fault")?.pop().context("no fault")?;
+    let (start, (from, to)) = (at(&data["spans"]["start"][fault])?, range(browser)?);
+    ensure!(from < start && start < to && to - from < 5000.0, "{start} is not shown by {from}..{to}");
+    tells(browser, &data, "killed by SIGSEGV, signal 11 (139)")
 }
 
 /// From an exception to the one it interrupted, by its button.
@@ -551,22 +655,39 @@ fn theme(browser: &mut Browser) -> Result<()> {
 /// A trace of a crash opens at its report, which the flag and the button show too.
 fn crash(browser: &mut Browser) -> Result<()> {
     let data = open(browser, CRASH, "")?;
-    let report = data["reports"][0]["text"].as_str().context("no report")?;
+    let report = data["reports"][0]["text"].as_str().context("no report")?.to_string();
     let shown = "document.querySelector('#panel pre.report')?.textContent ?? ''";
-    same("shown at once", browser.evaluate::<String>(shown)?, report.into())?;
+    same("shown at once", browser.evaluate::<String>(shown)?, report.clone())?;
     browser.run("ventry.choose(null)")?;
     same("gone", browser.evaluate::<String>(shown)?, String::new())?;
     browser.run("document.getElementById('to-report').click()")?;
-    same("by the button", browser.evaluate::<String>(shown)?, report.into())?;
+    same("by the button", browser.evaluate::<String>(shown)?, report.clone())?;
     let flag = list(&data, "/marks")?.iter().position(|mark| mark["type"] == "report").context("no flag")?;
     browser.run(&format!("ventry.choose(null), ventry.choose('mark', {flag})"))?;
-    same("by the flag", browser.evaluate::<String>(shown)?, report.into())?;
+    same("by the flag", browser.evaluate::<String>(shown)?, report.clone())?;
     let outcome: String = browser.evaluate("document.getElementById('outcome').textContent")?;
     same("outcome", outcome, "killed by SIGSEGV, signal 11 (139)".into())?;
-    // The exception that it is about is one step away: the fault that never returned.
-    browser.run("[...document.querySelectorAll('#panel .actions button')].at(-1).click()")?;
-    let open: u8 = browser.evaluate("ventry.data.spans.open[ventry.state.selection.index]")?;
-    same("never returned", open, 1)
+    // The exception that it is about is one step away: the fault that never returned. So it is where nothing came after.
+    let mut last = data.clone();
+    last["reports"][0]["t"] = data["end"].clone();
+    let fault = exceptions(&data, |kind, _| kind["class"] == "fault")?.pop().context("no fault")?;
+    let start = at(&data["spans"]["start"][fault])?;
+    for data in [data, last] {
+        let page = page(&packed(&data.to_string()));
+        browser.open(&page, "#t=5-500")?;
+        same("as the address says", range(browser)?, (5.0, 500.0))?;
+        same("shown all the same", browser.evaluate::<String>(shown)?, report.clone())?;
+        let button = |at| format!("[...document.querySelectorAll('#panel .actions button')].at({at}).click()");
+        browser.run(&button(0))?;
+        let there = range(browser)?;
+        ensure!(there.0 < start && start < there.1 && there.1 - there.0 < 5000.0, "{start} is not shown by {there:?}");
+        browser.open(&page, "")?;
+        same("opens there", range(browser)?, there)?;
+        browser.run(&button(-1))?;
+        same("the exception", selected(browser)?, fault)?;
+        same("never returned", &data["spans"]["open"][fault], &json!(1))?;
+    }
+    Ok(())
 }
 
 /// 100,000 events: what a frame draws is bounded by the window, at every zoom.
@@ -677,6 +798,8 @@ fn lost(browser: &mut Browser) -> Result<()> {
     same("nothing lost", browser.evaluate::<String>(badge)?, String::new())?;
     browser.open(&page(&changed(|data| data["lost"] = json!(1234))), "")?;
     ensure!(browser.evaluate::<String>(badge)?.contains("1,234"), "not told");
+    let advice: String = browser.evaluate("document.getElementById('lost').title")?;
+    ensure!(advice.contains("--ring MIB"), "{advice}");
     Ok(())
 }
 
@@ -690,6 +813,21 @@ fn empty(browser: &mut Browser) -> Result<()> {
     browser.open(&page(&nothing), "")?;
     let shown: String = browser.evaluate("document.querySelector('[role=alert]').innerText")?;
     ensure!(shown.contains("Nothing was traced"), "{shown}");
+    // Something was, but no exception was over before the trace was.
+    let (tasks, columns) = (json!([{ "id": 0, "name": "idle" }]), fixture::trace(FEW)["spans"].clone());
+    let one = changed(|data| {
+        for (name, column) in columns.as_object().into_iter().flatten() {
+            data["spans"][name] = json!([if name == "task" { json!(0) } else { column[0].clone() }]);
+        }
+        (data["tasks"], data["costs"], data["events"]) = (tasks, json!([]), json!(1));
+        (data["marks"], data["cpus"]) = (json!([]), json!([{ "index": 0, "running": [[0, 0]], "masked": [] }]));
+    });
+    browser.open(&page(&one), "")?;
+    let cells: Vec<String> =
+        browser.evaluate("[...document.querySelectorAll('#table td')].map((td) => td.innerText)")?;
+    ensure!(cells.len() == 1 && !cells[0].is_empty(), "{cells:?}");
+    let facts: String = browser.evaluate("document.getElementById('facts').innerText")?;
+    ensure!(facts.contains("1 event") && facts.contains("1 task") && !facts.contains("1 tasks"), "{facts}");
     Ok(())
 }
 
@@ -709,6 +847,8 @@ fn looks(width: u32, height: u32, dark: bool) -> Result<()> {
     browser.settle()?;
     same("empty lanes", browser.evaluate::<Vec<String>>(EMPTY_LANES)?, vec![])?;
     same("contrast on the canvas", browser.evaluate::<Vec<String>>(CANVAS_CONTRAST)?, vec![])?;
+    let apart: f64 = browser.evaluate(APART)?;
+    ensure!(apart >= 50.0, "an interrupt and its handler look alike: {apart}");
     quiet(&mut browser)?;
     open(&mut browser, CRASH, "")?;
     same("layout", browser.evaluate::<Vec<String>>(LAYOUT)?, vec![])?;
@@ -855,6 +995,18 @@ const CONTRAST: &str = contrast!(
     if (seen < 40) wrong.push(`only ${seen} texts`);
     "
 );
+
+/// How far the colours of an interrupt and of its handler lie apart.
+const APART: &str = r"(({ irq, handler }) => {
+    const [a, b] = [irq, handler].map((colour) => colour.match(/[\d.]+/g).map(Number));
+    return Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
+})(ventry.colours())";
+
+/// Spans in whose panel a value is missing.
+const VALUELESS: &str = r"[...ventry.data.spans.start.keys()].filter((i) => {
+    ventry.select(i);
+    return /(^|\s)(undefined|NaN|null)\b/.test(document.getElementById('panel').innerText);
+})";
 
 /// Colours of labels that contrast too little with the boxes they are on.
 const CANVAS_CONTRAST: &str = contrast!(

@@ -258,7 +258,8 @@ impl Figures {
     fn of(mut costs: Vec<u64>) -> Option<Figures> {
         costs.sort_unstable();
         let (min, max) = (*costs.first()?, *costs.last()?);
-        Some(Figures { min, median: costs[costs.len() / 2], max, sum: costs.iter().sum() })
+        let median = costs[(costs.len() - 1) / 2].midpoint(costs[costs.len() / 2]);
+        Some(Figures { min, median, max, sum: costs.iter().sum() })
     }
 }
 

@@ -23,7 +23,6 @@ struct Data<'a> {
     schema: u32,
     #[serde(flatten)]
     about: &'a About,
-    unit: &'static str,
     end: u64,
     events: usize,
     lost: u64,
@@ -86,7 +85,6 @@ pub fn data(about: &About, model: &Model) -> Result<String> {
     let data = Data {
         schema: SCHEMA,
         about,
-        unit: "instructions",
         end: model.end,
         events: model.events,
         lost: model.lost,

@@ -129,7 +129,7 @@ fn a_call_costs_what_its_way_in_and_out_take() {
     assert_eq!(costs, [both(30 + 40 + 25), both(34 + 40 + 25)]);
     let cost = &model.costs[0];
     assert_eq!((model.costs.len(), &*model.kinds[cost.kind].name, cost.count), (1, "getpid", 2));
-    assert_eq!((cost.own.min, cost.own.median, cost.own.max, cost.own.sum), (95, 99, 99, 194));
+    assert_eq!((cost.own.min, cost.own.median, cost.own.max, cost.own.sum), (95, 97, 99, 194));
     assert_eq!((model.kinds[cost.kind].class, model.kinds[cost.kind].number), (Class::Syscall, Some(172)));
     assert_eq!((model.end, model.events), (300, 11));
 }
@@ -201,6 +201,9 @@ fn what_nests_in_a_call_is_not_its_own() {
     let (inner, outer) = (1050 + 30 + 15, 1350 + 40 + 25);
     let timer = Instructions { own: inner - 1000, total: inner };
     assert_eq!(cost_of(&model, "timer"), [Some(timer)]);
+    let perfetto: Value = serde_json::from_str(&perfetto::json(&model).unwrap()).unwrap();
+    let told = perfetto["traceEvents"].as_array().unwrap().iter().find(|event| event["name"] == "timer").unwrap();
+    assert_eq!((&told["args"]["self"], &told["args"]["total"]), (&json!(timer.own), &json!(timer.total)));
     assert_eq!(cost_of(&model, "write"), [Some(Instructions { own: outer - inner - 100, total: outer })]);
     assert_eq!(cost_of(&model, "uart"), [Some(Instructions { own: 75, total: 75 })]);
     let idle = [
@@ -391,6 +394,7 @@ fn time_is_without_tracing() {
     let records = vec![at(1000, 100, 10), at(1100, 150, 12), at(1101, 151, 13)];
     let one = Timeline::new(rings(62_500_000, records.clone()), 4);
     assert_eq!((one.lost, one.cpus, one.end()), (5, 1, 44));
+    assert_eq!(one.skipped, 1);
     assert_eq!(times(one), [0, 44, 44], "never backwards");
     assert_eq!(times(Timeline::new(rings(62_500_000, records.clone()), 0)), [0, 50 * 16 - 6, 50 * 16 - 6]);
     assert_eq!(times(Timeline::new(rings(1_000_000_000, vec![at(0, 0, 0), at(1600, 0, 0)]), 4)), [0, 100]);
@@ -399,23 +403,34 @@ fn time_is_without_tracing() {
     two.cpus.push(Cpu { lost: 2, skipped: 3, records: vec![at(400, 0, 0), at(550, 0, 0)] });
     let two = Timeline::new(two, 4);
     let order: Vec<_> = two.events.iter().map(|event| (event.t, event.cpu)).collect();
-    assert_eq!((order, two.lost), (vec![(0, 1), (100, 0), (150, 1), (200, 0)], 7));
+    assert_eq!((order, two.lost, two.skipped), (vec![(0, 1), (100, 0), (150, 1), (200, 0)], 7, 4));
 }
 
 #[test]
 fn the_page_holds_the_data_and_nothing_that_breaks_it() {
     use base64::Engine;
     use std::io::Read;
-    let model = model(&timeline(getpid()));
-    let page = page::html(&about(), &model).unwrap();
+    let model = model(&Timeline { lost: 9, ..timeline(getpid()) });
+    let page = page::html(&About { timed_out: true, ..about() }, &model).unwrap();
     assert!(!page.contains("DATA\n") && !page.contains("/*STYLE*/") && !page.contains("/*SCRIPT*/"));
     let data = page.split("id=\"data\">").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
     let zipped = base64::engine::general_purpose::STANDARD.decode(data.trim()).unwrap();
     let mut text = String::new();
     flate2::read::GzDecoder::new(&zipped[..]).read_to_string(&mut text).unwrap();
     let data: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&data["schema"], &data["title"], &data["exit"]), (&json!(1), &json!("</title>"), &json!(3)));
-    assert_eq!((&data["events"], &data["end"], &data["unit"]), (&json!(11), &json!(300), &json!("instructions")));
+    for (field, value) in [
+        ("schema", json!(1)),
+        ("title", json!("</title>")),
+        ("command", json!("cargo xtask trace")),
+        ("exit", json!(3)),
+        ("timed_out", json!(true)),
+        ("machine", json!("cortex-a72")),
+        ("end", json!(300)),
+        ("events", json!(11)),
+        ("lost", json!(9)),
+    ] {
+        assert_eq!(data[field], value, "{field}");
+    }
     assert_eq!(data["tasks"][0], json!({ "id": 1, "name": "hello" }));
     assert_eq!(data["kinds"][0], json!({ "name": "getpid", "class": "syscall", "number": 172 }));
     let columns = ["task", "el", "depth", "type", "start", "end", "open", "kind", "self", "total", "frame"];
@@ -433,7 +448,7 @@ fn the_page_holds_the_data_and_nothing_that_breaks_it() {
     assert_eq!(data["marks"][0], mark);
     assert_eq!(data["cpus"][0]["running"], json!([[0, 1], [10, 0], [240, 1]]));
     assert_eq!(data["cpus"][0]["masked"][0].as_array().unwrap().len(), 4);
-    assert_eq!(data["costs"][0]["self"], json!({ "min": 95, "median": 99, "max": 99, "sum": 194 }));
+    assert_eq!(data["costs"][0]["self"], json!({ "min": 95, "median": 97, "max": 99, "sum": 194 }));
 }
 
 #[test]
@@ -507,6 +522,13 @@ fn the_text_is_as_ftrace_has_it() {
         (3, 1, Event::IrqEnd { intid: 27, handled: false }),
         (4, 1, Event::IrqsOff { site: 0xffff_ffc0_8000_1020 }),
         (5, 1, Event::Wake { task: 0 }),
+        (6, 1, Event::IrqsOn { site: 0xffff_ffc0_8000_1030 }),
+        (7, 2, Event::Exec { name: "hello".into() }),
+        (8, 2, Event::Signal { task: 2, signal: 11, code: 2 }),
+        (9, 2, Event::Deliver { signal: 11 }),
+        (10, 2, switch(Left::Stopped, 0, "idle")),
+        (11, 0, switch(Left::Runnable, 2, "hello")),
+        (12, 2, switch(Left::Sleeping, 0, "idle")),
     ]);
     let text = text::text(&other, &[], describe);
     let lines: Vec<_> =
@@ -519,6 +541,16 @@ fn the_text_is_as_ftrace_has_it() {
         "irq_handler_exit: irq=27 ret=unhandled",
         "irq_disable: caller=kernel+0x20",
         "sched_wakeup: comm=swapper/0 pid=0 prio=120 target_cpu=000",
+        "irq_enable: caller=kernel+0x30",
+        "sched_process_exec: filename=hello pid=2 old_pid=2",
+        "signal_generate: sig=11 errno=0 code=2 comm=hello pid=2 grp=1 res=0",
+        "signal_deliver: sig=11 errno=0 code=0 sa_handler=0 sa_flags=0",
+        "sched_switch: prev_comm=hello prev_pid=2 prev_prio=120 prev_state=T ==> next_comm=swapper/0 next_pid=0 \
+         next_prio=120",
+        "sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=hello next_pid=2 \
+         next_prio=120",
+        "sched_switch: prev_comm=hello prev_pid=2 prev_prio=120 prev_state=S ==> next_comm=swapper/0 next_pid=0 \
+         next_prio=120",
     ];
     assert_eq!(lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(), expected);
 }

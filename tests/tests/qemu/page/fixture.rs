@@ -390,7 +390,6 @@ impl Machine {
             "exit": if wish.crash { 139 } else { 0 },
             "timed_out": false,
             "machine": "cortex-a72, GICv3, 256 MiB",
-            "unit": "instructions",
             "end": self.now,
             "events": self.events,
             "lost": if wish.events > 50_000 { 1234 } else { 0 },
@@ -430,7 +429,8 @@ impl Span {
 fn costs(spans: &[Span]) -> Vec<Value> {
     let figures = |mut list: Vec<u64>| {
         list.sort_unstable();
-        json!({ "min": list[0], "median": list[list.len() / 2], "max": list[list.len() - 1], "sum": list.iter().sum::<u64>() })
+        let median = list[(list.len() - 1) / 2].midpoint(list[list.len() / 2]);
+        json!({ "min": list[0], "median": median, "max": list[list.len() - 1], "sum": list.iter().sum::<u64>() })
     };
     let mut costs: Vec<_> = (0..KINDS.len())
         .filter_map(|kind| {
