@@ -94,12 +94,13 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         })
     });
-    let others: [(&str, Test); 10] = [
+    let others: [(&str, Test); 11] = [
         ("trace", trace),
         ("trace.text", trace_text),
         ("trace.interrupted", trace_interrupted),
         ("explain.log", explain_log),
         ("help", help),
+        ("documents", documents),
         ("exec", exec),
         ("dry.run", dry_run),
         ("standard.output", standard_output),
@@ -185,6 +186,24 @@ fn explain_log() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// What the documents point to in the tree is there.
+fn documents() -> Result<()> {
+    let root = workspace::root()?;
+    let docs = fs::read_dir(root.join("docs"))?.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    let texts = docs.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut links = 0;
+    for path in texts.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&path)?;
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            links += 1;
+            let there = link.contains("://") || path.with_file_name(link).exists();
+            ensure!(there, "{} points to {link}, which is not there", path.display());
+        }
+    }
+    ensure!(links > 5, "{links} links");
+    Ok(())
 }
 
 /// The tool, built once.
