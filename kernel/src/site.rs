@@ -48,23 +48,33 @@ pub mod kind {
 /// instruction and the other empty. `$kind` is one of [`kind`], `$a` and `$b` are registers.
 ///
 /// The stub may run anywhere, with any register live and in any state of DAIF; SP is a kernel stack's. It clobbers nothing.
-#[rustfmt::skip]
 macro_rules! point_text {
     ($instruction:expr, $first:expr, $last:expr, $kind:expr, $a:expr, $b:expr) => {
         concat!(
-            "2: ", $instruction, "\n",
+            "2: ",
+            $instruction,
+            "\n",
             ".pushsection .text.trace_stubs, \"ax\"\n",
-            "3: ", $first, "\n",
+            "3: ",
+            $first,
+            "\n",
             "stp x16, x17, [sp, #-48]!\n",
-            "stp ", $a, ", ", $b, ", [sp, #16]\n",
+            "stp ",
+            $a,
+            ", ",
+            $b,
+            ", [sp, #16]\n",
             "str x30, [sp, #32]\n",
             "adrp x16, 2b\n",
             "add x16, x16, :lo12:2b\n",
-            "mov w17, #", $kind, "\n",
+            "mov w17, #",
+            $kind,
+            "\n",
             "bl trace_call\n",
             "ldr x30, [sp, #32]\n",
             "ldp x16, x17, [sp], #48\n",
-            $last, "\n",
+            $last,
+            "\n",
             "b 2b + 4\n",
             ".popsection\n",
             ".pushsection .trace_sites, \"a\"\n",
