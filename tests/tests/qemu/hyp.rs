@@ -38,7 +38,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 12] = [
+    let rest: [(&str, Test); 13] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
@@ -49,7 +49,10 @@ pub fn trials() -> Vec<Trial> {
         ("spinning.guests", spinning_guests),
         ("line.stays.up", line_stays_up),
         ("deactivate", deactivate),
-        ("deferred.error", deferred_error),
+        // msr disr_el1, x1; mrs x5, disr_el1
+        ("deferred.error", || kept_apart(0xd518_c121, 0xd538_c125)),
+        // msr tpidr2_el0, x1; mrs x5, tpidr2_el0
+        ("tpidr2", || kept_apart(0xd51b_d0a1, 0xd53b_d0a5)),
         ("no.memory", no_memory),
     ];
     machines.into_iter().chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
@@ -373,11 +376,11 @@ fn deactivate() -> Result<()> {
     run(&Config { gic: 2, ..guest(image.path()) }, |ran| same("exit code", ran.outcome.code, 0))
 }
 
-/// What one guest has in DISR_EL1, another does not see.
-fn deferred_error() -> Result<()> {
+/// What one guest writes to a register from x1, another does not read into x5, where it is 0 at first.
+fn kept_apart(write: u32, read: u32) -> Result<()> {
     let writer = flat(&[
         0xd2b0_0001, // mov x1, #0x80000000
-        0xd518_c121, // msr disr_el1, x1
+        write,
         0xd280_8009, // mov x9, #0x400
         0xd503_205f, // 0: wfe
         0xf100_0529, // subs x9, x9, #1
@@ -390,7 +393,7 @@ fn deferred_error() -> Result<()> {
     let reader = flat(&[
         0xd280_6009, // mov x9, #0x300
         0xd503_205f, // 0: wfe
-        0xd538_c125, // mrs x5, disr_el1
+        read,
         0xb500_00a5, // cbnz x5, 1f
         0xf100_0529, // subs x9, x9, #1
         0x54ff_ff81, // b.ne 0b
