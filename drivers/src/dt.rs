@@ -166,6 +166,21 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// The CPUs that `blob` tells of, by the affinity fields of their MPIDR_EL1.
+pub fn cpus(blob: &[u8]) -> impl Iterator<Item = u64> {
+    let list = Fdt::new(blob).ok().and_then(|fdt| fdt.root().child("cpus"));
+    list.into_iter().flat_map(|cpus| cpus.children()).filter_map(|cpu| {
+        let is_cpu = cpu.name_without_address() == "cpu";
+        is_cpu.then(|| number(cpu, "reg")).flatten()
+    })
+}
+
+/// The registers and the interrupt (INTID) of the first device in `blob` that is compatible with `name`.
+pub fn device(blob: &[u8], name: &str) -> Option<(Region, u32)> {
+    let node = find(Fdt::new(blob).ok()?.root(), &[name])?;
+    region(node, 0).zip(interrupt(node, 0))
+}
+
 impl<'a> Console<'a> {
     /// Reads of `blob` what is needed to complain about the rest.
     pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {

@@ -49,8 +49,10 @@ pub trait InterruptController: Send {
     fn set_active(&mut self, irq: u32, cpu: usize, active: bool);
     /// An interrupt that is active on the CPU numbered `cpu`: acknowledged and not ended.
     fn active(&self, cpu: usize) -> Option<u32>;
-    /// Raises software-generated interrupt `sgi` (0..16) on the calling CPU.
-    fn send_sgi_to_self(&mut self, sgi: u32);
+    /// Raises software-generated interrupt `sgi` (0..16) on the CPU numbered `cpu`.
+    fn send_sgi(&mut self, sgi: u32, cpu: usize);
+    /// Sets up the interface of the calling CPU, which is not the one that made this; its number is `cpu`.
+    fn init_cpu(&mut self, cpu: usize);
 }
 
 fn regular(irq: IntId) -> Option<Acknowledged> {
@@ -108,8 +110,9 @@ const ICACTIVER: usize = 0x380;
 /// GICD_IPRIORITYR and GICD_ITARGETSR: one byte an interrupt, byte-accessible.
 const GICD_IPRIORITYR: usize = 0x400;
 const GICD_ITARGETSR: usize = 0x800;
-/// GICC_CTLR, its EOImode (of the only view there is without the Security Extensions), and GICC_DIR.
+/// GICC_CTLR, its EOImode (of the only view there is without the Security Extensions), GICC_PMR and GICC_DIR.
 const GICC_CTLR: usize = 0;
+const GICC_PMR: usize = 4;
 const GICC_CTLR_EOIMODE: u32 = 1 << 9;
 const GICC_DIR: usize = 0x1000;
 
@@ -178,9 +181,18 @@ impl InterruptController for V2 {
         unsafe { lowest_active(words, words.wrapping_add(1)) }
     }
 
-    fn send_sgi_to_self(&mut self, sgi: u32) {
-        let target = SgiTargetV2::List { target_list_filter: SgiTargetListFilter::ForwardSelfOnly, target_list: 0 };
-        self.gic.send_sgi(IntId::sgi(sgi), target);
+    fn send_sgi(&mut self, sgi: u32, cpu: usize) {
+        let target_list_filter = SgiTargetListFilter::CPUTargetList;
+        self.gic.send_sgi(IntId::sgi(sgi), SgiTargetV2::List { target_list_filter, target_list: 1 << cpu });
+    }
+
+    fn init_cpu(&mut self, _: usize) {
+        let registers = self.gicc.cast::<u32>();
+        // SAFETY: registers of the calling CPU's interface.
+        unsafe {
+            registers.add(GICC_PMR / 4).write_volatile(0xff);
+            registers.add(GICC_CTLR / 4).write_volatile(1);
+        }
     }
 }
 
@@ -189,8 +201,6 @@ pub struct V3 {
     gic: GicV3<'static>,
     gicd: NonNull<u8>,
     gicr: NonNull<u8>,
-    /// The calling CPU's affinity.
-    mpidr: u64,
 }
 
 // SAFETY: the pointers are to a device that any CPU may use; its active bits are only read through them.
@@ -199,20 +209,22 @@ unsafe impl Send for V3 {}
 /// From one CPU's redistributor to the next, and to its frame for SGIs and PPIs (IHI 0069, 12.10; GICv4 has more frames).
 const GICR_STRIDE: usize = 0x2_0000;
 const GICR_SGI: usize = 0x1_0000;
+/// GICR_TYPER: bits 63 to 32 are the CPU's affinity.
+const GICR_TYPER: usize = 8;
 
 impl V3 {
-    /// Sets up the distributor, the redistributors of `cpus` CPUs and the calling CPU's interface. The calling CPU is
-    /// number 0, `mpidr` its MPIDR_EL1.
+    /// Sets up the distributor, the redistributors of `cpus` CPUs and the calling CPU's interface. CPUs are numbered as their
+    /// redistributors are; the calling CPU is number 0.
     ///
     /// # Safety
     /// The pointers are to the distributor and first redistributor registers, mapped as Device memory, used by nothing else.
-    pub unsafe fn new(gicd: NonNull<u8>, gicr: NonNull<u8>, cpus: usize, mpidr: u64) -> Self {
+    pub unsafe fn new(gicd: NonNull<u8>, gicr: NonNull<u8>, cpus: usize) -> Self {
         // SAFETY: as promised by the caller.
         let mut gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd.cast::<Gicd>()), gicr.cast::<GicrSgi>(), cpus) }
             .expect("the redistributors are of a known version");
         gic.setup(0);
         GicCpuInterface::set_priority_mask(0xff);
-        V3 { gic, gicd, gicr, mpidr }
+        V3 { gic, gicd, gicr }
     }
 }
 
@@ -274,9 +286,18 @@ impl InterruptController for V3 {
         unsafe { lowest_active(own.cast(), shared.cast()) }
     }
 
-    fn send_sgi_to_self(&mut self, sgi: u32) {
-        let [target, affinity1, affinity2, _, affinity3, ..] = self.mpidr.to_le_bytes();
+    fn send_sgi(&mut self, sgi: u32, cpu: usize) {
+        let typer = self.gicr.as_ptr().wrapping_add(cpu * GICR_STRIDE + GICR_TYPER).cast::<u64>();
+        // SAFETY: a register of that CPU's redistributor.
+        let affinity = unsafe { typer.read_volatile() } >> 32;
+        let [target, affinity1, affinity2, affinity3, ..] = affinity.to_le_bytes();
         let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (target & 0xf) };
         GicCpuInterface::send_sgi(IntId::sgi(sgi), target, SgiTargetGroup::CurrentGroup1).expect("an SGI is below 16");
+    }
+
+    fn init_cpu(&mut self, cpu: usize) {
+        self.gic.init_cpu(cpu);
+        GicCpuInterface::enable_group1(true);
+        GicCpuInterface::set_priority_mask(0xff);
     }
 }

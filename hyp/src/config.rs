@@ -53,12 +53,24 @@ pub struct Guest<'a> {
     pub vcpus: u8,
     /// `serrors`: `diverse` or `panic`.
     pub serrors: Serrors,
+    /// `device`: what a device of the machine is compatible with, in its device tree, that the guest has to itself.
+    pub device: Option<&'a str>,
 }
 
 impl<'a> Guest<'a> {
     /// A guest with the values of keys that are not given.
     pub const fn new(name: &'a str, image: &'a str) -> Guest<'a> {
-        Guest { name, image, dtb: None, initrd: None, append: "", memory_mib: 256, vcpus: 1, serrors: Serrors::Diverse }
+        Guest {
+            name,
+            image,
+            dtb: None,
+            initrd: None,
+            append: "",
+            memory_mib: 256,
+            vcpus: 1,
+            serrors: Serrors::Diverse,
+            device: None,
+        }
     }
 }
 
@@ -81,7 +93,7 @@ impl fmt::Display for Error {
 pub fn guests(text: &str) -> Result<Vec<Guest<'_>, GUESTS_MAX>, Error> {
     let mut guests = Vec::<Guest<'_>, GUESTS_MAX>::new();
     // The keys that the last guest has.
-    let mut seen = Vec::<&str, 8>::new();
+    let mut seen = Vec::<&str, 16>::new();
     let mut last = 0;
     for (number, line) in text.split('\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         last = number + 1;
@@ -100,6 +112,7 @@ pub fn guests(text: &str) -> Result<Vec<Guest<'_>, GUESTS_MAX>, Error> {
             "dtb" if !value.is_empty() => guest.dtb = Some(value),
             "initrd" if !value.is_empty() => guest.initrd = Some(value),
             "image" | "dtb" | "initrd" => return Err(error("a file without a name")),
+            "device" if !value.is_empty() => guest.device = Some(value),
             "append" => guest.append = value,
             "memory" => {
                 let size = value.parse().ok().filter(|size| MEMORY_MIB.contains(size));
@@ -150,13 +163,13 @@ fn check_name(name: &str, guests: &[Guest<'_>]) -> Result<(), &'static str> {
 
 impl fmt::Display for Guest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Guest { name, image, dtb, initrd, append, memory_mib, vcpus, serrors } = self;
+        let Guest { name, image, dtb, initrd, append, memory_mib, vcpus, serrors, device } = self;
         let serrors = match serrors {
             Serrors::Diverse => "diverse",
             Serrors::Panic => "panic",
         };
         writeln!(f, "guest {name}\nimage {image}")?;
-        for (key, file) in [("dtb", dtb), ("initrd", initrd)] {
+        for (key, file) in [("dtb", dtb), ("initrd", initrd), ("device", device)] {
             file.map_or(Ok(()), |file| writeln!(f, "{key} {file}"))?;
         }
         writeln!(f, "append {append}\nmemory {memory_mib}\nvcpus {vcpus}\nserrors {serrors}")
@@ -177,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let text = "guest g\nimage i\ndtb d\ninitrd r\nappend  a=\"b c\" \nmemory 1024\nvcpus 8\nserrors panic\n\n";
+        let text = "guest g\nimage i\ndtb d\ninitrd r\nappend  a=\"b c\" \nmemory 1024\nvcpus 8\nserrors panic\ndevice arm,pl031\n\n";
         let expected = Guest {
             dtb: Some("d"),
             initrd: Some("r"),
@@ -185,6 +198,7 @@ mod tests {
             memory_mib: 1024,
             vcpus: 8,
             serrors: Serrors::Panic,
+            device: Some("arm,pl031"),
             ..Guest::new("g", "i")
         };
         assert_eq!(guests(text).unwrap(), [expected]);
@@ -214,6 +228,7 @@ mod tests {
             ("guest a\nimage i\nserrors maybe", 3),
             ("guest a\n\nimage i\ncolour blue", 4),
             ("guest a\nimage i\nappend", 3),
+            ("guest a\nimage i\ndevice ", 3),
         ] {
             assert_eq!(guests(text).map_err(|error| error.line), Err(line), "{text:?}");
         }
@@ -227,18 +242,19 @@ mod tests {
         fn what_is_written_is_read(
             name in "[^\\p{Cc}:<>]{1,5}", image in "[^\n]{1,20}", dtb in prop::option::of("[^\n]{1,9}"),
             initrd in prop::option::of("[^\n]{1,9}"), append in "[^\n]{0,40}", memory_mib in MEMORY_MIB, vcpus in VCPUS,
-            panic: bool,
+            panic: bool, device in prop::option::of("[^\n]{1,9}"),
         ) {
             prop_assume!(name.len() <= NAME_MAX);
             let serrors = if panic { Serrors::Panic } else { Serrors::Diverse };
-            let (dtb, initrd, append) = (dtb.as_deref(), initrd.as_deref(), append.as_str());
-            let guest = Guest { name: &name, image: &image, dtb, initrd, append, memory_mib, vcpus, serrors };
+            let (dtb, initrd, device) = (dtb.as_deref(), initrd.as_deref(), device.as_deref());
+            let append = append.as_str();
+            let guest = Guest { name: &name, image: &image, dtb, initrd, append, memory_mib, vcpus, serrors, device };
             let text = guest.to_string() + &Guest::new("another", "i").to_string();
             prop_assert_eq!(guests(&text).unwrap()[0], guest);
         }
 
         #[test]
-        fn any_text_is_survived(text in "((guest|image|dtb|append|memory|vcpus|serrors|[a-z]*) ?[^\n]{0,9}\n?){0,12}") {
+        fn any_text_is_survived(text in "((guest|image|dtb|append|memory|vcpus|serrors|device|[a-z]*) ?[^\n]{0,9}\n?){0,12}") {
             if let Ok(guests) = guests(&text) {
                 prop_assert!(guests.iter().all(|guest| !guest.image.is_empty() && VCPUS.contains(&guest.vcpus)));
             }

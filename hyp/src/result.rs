@@ -72,6 +72,10 @@ pub struct Summary {
     pub world_switches: u64,
     /// Interrupts of the hypervisor's own: its tick, and List Registers that ran empty.
     pub host_irqs: u64,
+    /// Bytes of RAM that guests had and that were not given back when all had ended; 0.
+    pub leaked_ram: u64,
+    /// The same of the hypervisor's heap.
+    pub leaked_heap: u64,
     /// By guest.
     pub guests: Vec<GuestSummary, MAX_GUESTS>,
 }
@@ -83,6 +87,8 @@ pub struct GuestSummary {
     pub name: String<16>,
     /// How it ended; none while it runs.
     pub end: Option<End>,
+    /// How often it began again, by PSCI SYSTEM_RESET.
+    pub restarts: u64,
     /// Synchronous traps by class: the name of [`trap::esr::ec_name`], and how many; those that came.
     pub traps: Vec<(String<32>, u64), 24>,
     /// Physical interrupts that came while it ran.
@@ -101,8 +107,6 @@ pub struct GuestSummary {
 pub enum End {
     /// By PSCI SYSTEM_OFF.
     PoweredOff,
-    /// By PSCI SYSTEM_RESET.
-    Reset,
     /// The hypervisor ended it, or none of its vCPUs could ever run again.
     Killed,
 }

@@ -52,6 +52,53 @@ boot:
     .endr
     bl      drop_lines
 
+    ldr     x1, =({SCTLR_EARLY})
+    bl      enable_mmu
+
+    ldr     x0, =_bss
+    ldr     x1, =_end
+1:  stp     xzr, xzr, [x0], #16
+    cmp     x0, x1
+    b.lo    1b
+    ldr     x0, =hyp_traps_vector
+    msr     vbar_el2, x0
+    ldr     x0, =per_cpu
+    msr     tpidr_el2, x0
+    isb
+    ldr     x0, =boot_stack + {STACK_SIZE}
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x20
+    bl      {start}
+stop:
+    wfi
+    b       stop
+
+// Another CPU, from PSCI's CPU_ON: MMU off, x0 = what `start_cpus` (boot.rs) has for it, cleaned to memory.
+    .global secondary_start
+secondary_start:
+    msr     daifset, #0xf
+    msr     spsel, #1
+    ldr     x1, =({HCR_EL2})
+    msr     hcr_el2, x1
+    isb
+    ldp     x20, x21, [x0, #8]          // PerCpu, end of the stack
+    ldr     x0, [x0]                    // tables
+    ldr     x1, =({SCTLR})
+    bl      enable_mmu
+    ldr     x1, =hyp_traps_vector
+    msr     vbar_el2, x1
+    msr     tpidr_el2, x20
+    isb
+    mov     sp, x21
+    mov     x29, xzr
+    mov     x30, xzr
+    bl      {start_secondary}
+    b       stop
+
+// enable_mmu: x0 = tables, x1 = SCTLR_EL2. Clobbers x3, x5, x6.
+enable_mmu:
     ldr     x3, =({MAIR})
     msr     mair_el2, x3
     ldr     x3, =({TCR})
@@ -67,29 +114,9 @@ boot:
     ic      iallu
     dsb     nsh
     isb
-    ldr     x0, =({SCTLR})
-    msr     sctlr_el2, x0
+    msr     sctlr_el2, x1
     isb
-
-    ldr     x0, =_bss
-    ldr     x1, =_end
-1:  stp     xzr, xzr, [x0], #16
-    cmp     x0, x1
-    b.lo    1b
-    ldr     x0, =hyp_traps_vector
-    msr     vbar_el2, x0
-    ldr     x0, =boot_cpu
-    msr     tpidr_el2, x0
-    isb
-    ldr     x0, =boot_stack + {STACK_SIZE}
-    mov     sp, x0
-    mov     x29, xzr
-    mov     x30, xzr
-    mov     x0, x20
-    bl      {start}
-stop:
-    wfi
-    b       stop
+    ret
 
 // Invalidates the cache lines from x0 to x1. Clobbers x5, x6.
 drop_lines:

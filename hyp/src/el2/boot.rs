@@ -2,9 +2,11 @@
 
 use crate::memory::{self, MAIR};
 use crate::traps::HCR_EL2;
-use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, write_sysreg};
-use core::arch::global_asm;
+use crate::{console, control, gic, percpu, power, read_sysreg, report, sched, stage2, timer, write_sysreg};
+use alloc::boxed::Box;
+use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use drivers::bootargs;
 use drivers::dt::{self, Gic, Machine, Region};
 
@@ -27,9 +29,11 @@ global_asm!(
     BLOCK = const EARLY_BLOCK,
     MAIR = const MAIR,
     TCR = const TCR,
-    SCTLR = const SCTLR & !WXN,
+    SCTLR_EARLY = const SCTLR & !WXN,
+    SCTLR = const SCTLR,
     STACK_SIZE = const STACK_SIZE,
     start = sym start,
+    start_secondary = sym start_secondary,
 );
 
 /// CPTR_EL2: its RES1 bits; SVE and SME (TZ, TSM), trace (TTA) and activity monitors (TAM) are not virtualised, so they trap;
@@ -111,23 +115,89 @@ extern "C" fn start(dtb: u64) -> ! {
         write_sysreg!("sctlr_el2", SCTLR);
     }
     crate::cpu::isb();
+    gic::init(&machine);
+    timer::init();
+    stage2::init();
+    sched::init();
+    let cpus = start_cpus(blob);
     log::info!(
-        "Ventry hypervisor {}: {} CPU{} (one is used), {} MiB, {}",
+        "Ventry hypervisor {}: {cpus} CPU{}, {} MiB, {}",
         env!("CARGO_PKG_VERSION"),
-        machine.cpus,
-        if machine.cpus == 1 { "" } else { "s" },
+        if cpus == 1 { "" } else { "s" },
         machine.memory.iter().map(|region| region.size).sum::<u64>() >> 20,
         match machine.gic {
             Gic::V2 { .. } => "GICv2",
             Gic::V3 { .. } => "GICv3",
         },
     );
-    gic::init(&machine);
-    timer::init();
     for word in bootargs::words(console.bootargs) {
         log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
     }
-    guest::init(machine.initrd);
+    control::init(machine.initrd, blob);
+    sched::idle_loop()
+}
+
+/// What another CPU needs until it has a stack and tables.
+#[repr(C, align(64))]
+struct Secondary {
+    /// TTBR0_EL2.
+    tables: u64,
+    /// Its [`percpu::PerCpu`].
+    cpu: *const percpu::PerCpu,
+    /// The end of its stack.
+    stack: *mut u8,
+}
+
+unsafe extern "C" {
+    /// `boot.S`
+    static secondary_start: u8;
+}
+
+/// CPUs that run.
+static STARTED: AtomicUsize = AtomicUsize::new(1);
+
+/// Starts the other CPUs that the device tree tells of, one by one; says how many run.
+fn start_cpus(blob: &[u8]) -> usize {
+    /// How long one may take.
+    const SECONDS: u64 = 5;
+    const AFFINITY: u64 = 0xff_00ff_ffff;
+    let this = read_sysreg!("mpidr_el1") & AFFINITY;
+    let others = dt::cpus(blob).filter(|&affinity| affinity != this);
+    for (cpu, affinity) in percpu::all().iter().skip(1).zip(others) {
+        let started = STARTED.load(SeqCst);
+        let stack = Box::leak(alloc::vec![0u8; STACK_SIZE].into_boxed_slice());
+        // SAFETY: one past the last byte.
+        let end = unsafe { stack.as_mut_ptr().add(STACK_SIZE) };
+        // It reads this with its caches off; it is never freed, for one that is late.
+        let boot = Box::leak(Box::new(Secondary { tables: read_sysreg!("ttbr0_el2"), cpu, stack: align_down(end) }));
+        // SAFETY: what is in the caches goes to memory.
+        unsafe { asm!("dc cvac, {}", "dsb sy", in(reg) &raw const *boot, options(nostack, preserves_flags)) };
+        if let Err(why) = power::cpu_on(affinity, &raw const secondary_start as u64, &raw const *boot as u64) {
+            log::warn!("CPU {} does not start: {why:?}", cpu.index);
+            break;
+        }
+        let deadline = timer::now() + SECONDS * read_sysreg!("cntfrq_el0");
+        while STARTED.load(SeqCst) == started {
+            if timer::now() > deadline {
+                report::refuse(format_args!("CPU {} was started and did not come", cpu.index));
+            }
+        }
+    }
+    STARTED.load(SeqCst)
+}
+
+/// A stack's end is a multiple of 16.
+fn align_down(end: *mut u8) -> *mut u8 {
+    end.map_addr(|address| address & !15)
+}
+
+/// The first Rust code of another CPU: on its own stack, with the final tables, DAIF masked.
+extern "C" fn start_secondary() -> ! {
+    init_traps();
+    stage2::init();
+    gic::init_cpu();
+    timer::init();
+    STARTED.fetch_add(1, SeqCst);
     sched::idle_loop()
 }
 

@@ -107,9 +107,11 @@ impl GuestConsole {
         let _ = console.write_str("\n");
         self.line.clear();
     }
+}
 
-    /// Writes what is left of a line that was not ended.
-    pub fn finish(&mut self) {
+/// What is left of a line that was not ended is written.
+impl Drop for GuestConsole {
+    fn drop(&mut self) {
         if !self.line.is_empty() {
             self.flush();
         }

@@ -235,6 +235,7 @@ abort_guest_exit_end:
 // A new vCPU comes here from the switch to its stack: sp = its frame, IRQs masked.
     .global return_to_new_vcpu
 return_to_new_vcpu:
+    bl      finish_switch
 return_to_guest:
     mov     x0, sp
     bl      leave_hypervisor_to_guest

@@ -1,7 +1,8 @@
 //! The machine's interrupts: the hypervisor's own are handled, those of guests go to [`vgic`](crate::vgic). And the hardware's side
 //! of virtual interrupts: List Registers and the rest of the virtual CPU interface, for GICv2 (GICH) and GICv3 (ICH_*_EL2).
 
-use crate::percpu::{count, this_cpu};
+use crate::guest::Guest;
+use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sync::IrqLock;
 use crate::{read_sysreg, sched, timer, vgic, write_sysreg};
 use alloc::boxed::Box;
@@ -51,10 +52,22 @@ const GICH_VMCR: usize = 2;
 const GICH_APR: usize = 0xf0 / 4;
 const GICH_LR: usize = 0x100 / 4;
 
-/// Sets up the interrupt controller and the virtual CPU interface of this CPU.
+/// The SGI that takes another CPU out of its guest, or of its sleep.
+const KICK: u32 = 0;
+
+/// A physical SPI that is a guest's.
+struct Route {
+    irq: u32,
+    guest: &'static Guest,
+}
+
+/// The physical SPIs that are guests'. Held while one is injected: its guest stays as long.
+static ROUTES: IrqLock<heapless::Vec<Route, 8>> = IrqLock::new(heapless::Vec::new());
+
+/// Sets up the interrupt controller, and the interfaces of this CPU.
 pub fn init(machine: &Machine<'_>) {
     let pointer = |address: u64| with_exposed_provenance_mut::<u8>(address as usize);
-    let (mut controller, interface): (Box<dyn InterruptController>, _) = match machine.gic {
+    let (controller, interface): (Box<dyn InterruptController>, _) = match machine.gic {
         Gic::V2 { gicd, gicc, virtualization } => {
             let (gich, gicv) = virtualization.expect("looked for while booting");
             // SAFETY: the device tree says where the registers are; they are mapped at their addresses.
@@ -62,27 +75,95 @@ pub fn init(machine: &Machine<'_>) {
             (Box::new(controller), Interface::V2 { gich: pointer(gich.base).cast(), gicv })
         }
         Gic::V3 { gicd, gicr } => {
-            // SAFETY: system registers for EL2 (SRE), no bypass, and EL1 may use its own (Enable).
-            unsafe { write_sysreg!("ICC_SRE_EL2", 0b1111) };
-            crate::cpu::isb();
+            enable_system_registers();
             let frame = |address| NonNull::new(pointer(address)).expect("no device is at address 0");
-            let mpidr = read_sysreg!("mpidr_el1");
             // SAFETY: as above.
-            let controller = unsafe { V3::new(frame(gicd.base), frame(gicr.base), machine.cpus, mpidr) };
+            let controller = unsafe { V3::new(frame(gicd.base), frame(gicr.base), machine.cpus.min(MAX_CPUS)) };
             // ICH_VTR_EL2.PREbits: 5 to 7 bits of preemption are in 1, 2 or 4 registers.
             let bits = (read_sysreg!("ICH_VTR_EL2") >> 26 & 0b111) + 1;
             (Box::new(controller), Interface::V3 { priority_registers: 1 << bits.saturating_sub(5) })
         }
     };
     let timer = machine.hypervisor_timer_irq.expect("an EL2 has a timer");
-    controller.split_end();
-    for irq in [MAINTENANCE, timer, machine.timer_irq] {
-        controller.enable(irq, this_cpu().index);
-    }
     let virtual_timer = machine.timer_irq;
     HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, interface });
+    init_interfaces();
+}
+
+/// Sets up the interfaces of this CPU, which is not the first.
+pub fn init_cpu() {
+    if version() == Version::V3 {
+        enable_system_registers();
+    }
+    host().controller.lock().init_cpu(this_cpu().index);
+    init_interfaces();
+}
+
+/// GICv3: system registers for EL2 (SRE), no bypass, and EL1 may use its own (Enable).
+fn enable_system_registers() {
+    // SAFETY: nothing uses the interface yet.
+    unsafe { write_sysreg!("ICC_SRE_EL2", 0b1111) };
+    crate::cpu::isb();
+}
+
+/// The interrupts that the hypervisor has of each CPU, and the virtual CPU interface.
+fn init_interfaces() {
+    let host = host();
+    let mut controller = host.controller.lock();
+    controller.split_end();
+    for irq in [KICK, MAINTENANCE, host.timer, host.virtual_timer] {
+        controller.enable(irq, this_cpu().index);
+    }
+    drop(controller);
     CpuInterface::default().load();
     set_control(0);
+}
+
+/// Interrupts another CPU, which then looks for work before it goes on.
+pub fn kick(cpu: usize) {
+    host().controller.lock().send_sgi(KICK, cpu);
+}
+
+/// Why an interrupt is not routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// Only SPIs are.
+    NotAnSpi,
+    /// It is the hypervisor's, or another guest's.
+    Owned,
+    /// There are more of them than are kept.
+    TooMany,
+}
+
+/// Gives a physical SPI to a guest: from now on it is injected there, whose end of it deactivates it.
+pub fn route_irq_to_guest(irq: u32, guest: &'static Guest) -> Result<(), RouteError> {
+    if !(32..1020).contains(&irq) {
+        return Err(RouteError::NotAnSpi);
+    }
+    {
+        let mut routes = ROUTES.lock();
+        if routes.iter().any(|route| route.irq == irq) {
+            return Err(RouteError::Owned);
+        }
+        routes.push(Route { irq, guest }).map_err(|_| RouteError::TooMany)?;
+    }
+    host().controller.lock().enable(irq, this_cpu().index);
+    Ok(())
+}
+
+/// Takes back the SPIs of a guest none of whose vCPUs runs.
+pub fn unroute(guest: &'static Guest) {
+    let mut routes = ROUTES.lock();
+    for route in routes.iter().filter(|route| core::ptr::eq(route.guest, guest)) {
+        host().controller.lock().disable(route.irq, this_cpu().index);
+    }
+    routes.retain(|route| !core::ptr::eq(route.guest, guest));
+    drop(routes);
+    // Those that it had not ended yet are active.
+    vgic::with(guest, |vgic| {
+        vgic.reset();
+        ((), 0)
+    });
 }
 
 /// Handles all interrupts that are pending.
@@ -91,16 +172,16 @@ pub fn handle() {
     loop {
         let Some(irq) = host.controller.lock().acknowledge() else { return };
         let number = irq.number();
-        let current = sched::current();
         host.controller.lock().end(irq);
-        match (number, current) {
+        match (number, sched::current()) {
             // A guest's: it stays active until the guest ends its virtual one.
             (number, Some(vcpu)) if number == host.virtual_timer => vgic::inject(vcpu, number),
+            (32.., _) if inject_routed(number) => {}
             (number, _) => {
                 count(&this_cpu().host_irqs);
                 if number == host.timer {
                     timer::interrupt();
-                } else if number != MAINTENANCE && number != host.virtual_timer {
+                } else if ![KICK, MAINTENANCE, host.virtual_timer].contains(&number) {
                     log::warn!("interrupt {number} has no owner");
                     host.controller.lock().disable(number, this_cpu().index);
                 }
@@ -108,6 +189,13 @@ pub fn handle() {
             }
         }
     }
+}
+
+/// Injects a physical SPI into the guest whose it is, if it is one's.
+fn inject_routed(irq: u32) -> bool {
+    let routes = ROUTES.lock();
+    let route = routes.iter().find(|route| route.irq == irq);
+    route.inspect(|route| vgic::inject_spi(route.guest, irq)).is_some()
 }
 
 /// Deactivates an SPI that a guest owned.

@@ -2,25 +2,23 @@
 
 use crate::console::GuestConsole;
 use crate::memory::{self, BLOCK};
-use crate::stage2::{self, Stage2};
+use crate::stage2::Stage2;
 use crate::sync::IrqLock;
-use crate::vcpu::{State, Vcpu};
-use crate::{gic, power, report, sched, vgic};
+use crate::vcpu::{Counters, Vcpu};
+use crate::{gic, sched, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use drivers::dt::Region;
-use heapless::{String, Vec};
+use heapless::String;
 use hyp::config::{self, Serrors};
-use hyp::image;
 use hyp::pl011::{self, Pl011};
-use hyp::result::{End, GuestSummary, MAX_GUESTS, Summary};
+use hyp::result::{End, GuestSummary};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
 use hyp::vgic::{Region as Frame, Version, Vgic};
 use spin::Once;
-use tar_no_std::TarArchiveRef;
 use trap::esr::ec_name;
 
 // Where a guest finds what: as on QEMU's `virt`. The device tree that the tool makes for it says the same.
@@ -41,30 +39,13 @@ const GICR_SIZE: u64 = 0x2_0000;
 /// ARCH_WORKAROUND_1, 2 and 3: there, and of the CPUs there are so far none needs them.
 pub const WORKAROUNDS: [Workaround; 3] = [Workaround::Unaffected; 3];
 
-/// What a guest did. One CPU writes.
-pub struct Counters {
-    /// Synchronous traps by class.
-    pub traps: [AtomicU64; 64],
-    /// Physical interrupts while it ran.
-    pub irqs: AtomicU64,
-    /// SErrors that are its.
-    pub serrors: AtomicU64,
-    /// Virtual interrupts that it acknowledged from List Registers.
-    pub injections: AtomicU64,
-    /// How often one of its vCPUs was switched to.
-    pub switches: AtomicU64,
-}
-
-/// Adds one to a guest's counter.
-#[inline(always)]
-pub fn count(counter: &AtomicU64) {
-    add(counter, 1);
-}
-
-/// Adds to a guest's counter.
-#[inline(always)]
-pub fn add(counter: &AtomicU64, number: u64) {
-    counter.store(counter.load(Relaxed) + number, Relaxed);
+/// How a guest's life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// For good.
+    Finished(End),
+    /// It begins again (PSCI SYSTEM_RESET).
+    Reset,
 }
 
 /// A guest.
@@ -83,36 +64,26 @@ pub struct Guest {
     pub registers: SystemRegisters,
     /// Whether it takes its own SErrors; else they end everything.
     pub serrors_diverse: bool,
-    /// What it did.
-    pub counters: Counters,
+    /// Goes up, with the lock held, whenever the virtual GIC may have changed ([`vgic`]).
+    pub vgic_changes: AtomicU64,
     uart: IrqLock<(Pl011, GuestConsole)>,
     vcpus: Once<Box<[Vcpu]>>,
-    end: IrqLock<Option<End>>,
-}
-
-static GUESTS: Once<Vec<&'static Guest, MAX_GUESTS>> = Once::new();
-
-/// All guests.
-fn guests() -> impl Iterator<Item = &'static Guest> {
-    GUESTS.get().into_iter().flatten().copied()
-}
-
-/// The vCPUs of all guests.
-pub fn vcpus() -> impl Iterator<Item = &'static Vcpu> {
-    guests().flat_map(Guest::vcpus)
+    ending: Once<Ending>,
 }
 
 impl Guest {
-    /// A guest with zeroed RAM, and its vCPUs, which are off.
-    fn new(vmid: u8, config: &config::Guest<'_>) -> &'static Guest {
+    /// A guest with zeroed RAM, and its vCPUs, which are off. `device` is the machine's that it has to itself: where it sees it
+    /// too, and the SPI. The guest's, until [`Guest::free`].
+    pub fn new(vmid: u8, config: &config::Guest<'_>, device: Option<(Region, u32)>) -> Result<&'static Guest, Refusal> {
         let config::Guest { name, memory_mib, .. } = *config;
         let vcpus = usize::from(config.vcpus);
         let size = (u64::from(memory_mib) << 20).next_multiple_of(BLOCK);
-        let host = memory::take(size).unwrap_or_else(|| {
-            report::refuse(format_args!("guest {name}: the machine has no {memory_mib} MiB to spare"))
-        });
-        // SAFETY: RAM that is the guest's alone.
-        unsafe { with_exposed_provenance_mut::<u8>(host.base as usize).write_bytes(0, host.size as usize) };
+        let host = memory::take(size).ok_or(Refusal::NoMemory)?;
+        for block in blocks(host) {
+            // SAFETY: RAM that is the guest's alone.
+            unsafe { with_exposed_provenance_mut::<u8>(block as usize).write_bytes(0, BLOCK as usize) };
+            sched::yield_now();
+        }
         let stage2 = Stage2::new(vmid);
         stage2.map_ram(RAM, host);
         if let Some(gicv) = gic::gicv() {
@@ -124,6 +95,13 @@ impl Guest {
         for vcpu in 0..vcpus {
             vgic.link(vcpu, gic::virtual_timer(), Some(gic::virtual_timer()));
         }
+        if let Some((registers, irq)) = device {
+            if !(32..32 + SPIS as u32).contains(&irq) {
+                return Err(Refusal::Route(gic::RouteError::NotAnSpi));
+            }
+            stage2.map_device(registers.base, registers);
+            vgic.link(0, irq, Some(irq));
+        }
         let gic = if version == Version::V2 { Gic::V2 } else { Gic::V3 };
         let guest = Box::leak(Box::new(Guest {
             name: name.chars().take(16).collect(),
@@ -131,21 +109,30 @@ impl Guest {
             host,
             stage2,
             vgic: IrqLock::new(vgic),
+            vgic_changes: AtomicU64::new(0),
             registers: SystemRegisters::new(gic, crate::cpu::id_register),
             serrors_diverse: config.serrors == Serrors::Diverse,
-            counters: Counters {
-                traps: [const { AtomicU64::new(0) }; 64],
-                irqs: AtomicU64::new(0),
-                serrors: AtomicU64::new(0),
-                injections: AtomicU64::new(0),
-                switches: AtomicU64::new(0),
-            },
             uart: IrqLock::new((Pl011::new(), GuestConsole::new(name))),
             vcpus: Once::new(),
-            end: IrqLock::new(None),
+            ending: Once::new(),
         }));
         guest.vcpus.call_once(|| (0..vcpus).map(|id| Vcpu::new(guest, id, guest.serrors_diverse)).collect());
-        guest
+        if let Some((_, irq)) = device {
+            crate::gic::route_irq_to_guest(irq, guest).map_err(Refusal::Route)?;
+        }
+        Ok(guest)
+    }
+
+    /// Gives everything back that the guest had.
+    ///
+    /// # Safety
+    /// It has ended, no CPU runs one of its vCPUs, and nobody refers to it any more.
+    pub unsafe fn free(&'static self) {
+        crate::gic::unroute(self);
+        self.stage2.forget();
+        memory::give_back(self.host);
+        // SAFETY: as promised by the caller; `new` has leaked it.
+        drop(unsafe { Box::from_raw(core::ptr::from_ref(self).cast_mut()) });
     }
 
     /// Its vCPUs.
@@ -154,7 +141,7 @@ impl Guest {
     }
 
     /// Copies bytes into its RAM, at an address as it sees it.
-    fn load(&self, address: u64, bytes: &[u8]) {
+    pub fn load(&self, address: u64, bytes: &[u8]) {
         let offset = address.checked_sub(self.ram.base).filter(|offset| offset + bytes.len() as u64 <= self.ram.size);
         let at = self.host.base + offset.expect("what is loaded was planned to fit");
         // SAFETY: inside the guest's RAM, which does not run yet.
@@ -164,9 +151,12 @@ impl Guest {
     /// Cleans and invalidates its RAM from the data caches, by address; and drops instructions that may be stale.
     pub fn clean_ram(&self) {
         let line = 4 << (crate::read_sysreg!("ctr_el0") >> 16 & 0xf);
-        for address in (self.host.base..self.host.end()).step_by(line) {
-            // SAFETY: what is in the caches is written to memory.
-            unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
+        for block in blocks(self.host) {
+            for address in (block..block + BLOCK).step_by(line) {
+                // SAFETY: what is in the caches is written to memory.
+                unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
+            }
+            sched::yield_now();
         }
         // SAFETY: barriers.
         unsafe { asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
@@ -225,95 +215,55 @@ impl Guest {
         Some(())
     }
 
-    /// Ends the guest: none of its vCPUs runs again.
-    pub fn end(&self, how: End) {
+    /// Ends the guest, if it has not ended: none of its vCPUs runs again.
+    pub fn end(&'static self, how: Ending) {
         let _mask = crate::sync::IrqMask::new();
-        *self.end.lock() = Some(how);
-        self.vcpus().iter().for_each(|vcpu| vcpu.set_state(State::Off));
-        self.uart.lock().1.finish();
-        sched::raise(sched::SCHEDULE);
+        self.ending.call_once(|| how);
+        sched::stop(self);
     }
 
-    fn summary(&self) -> GuestSummary {
-        let traps = self.counters.traps.iter().enumerate().map(|(ec, count)| (ec_name(ec as u8), count.load(Relaxed)));
-        GuestSummary {
-            name: self.name.clone(),
-            end: *self.end.lock(),
-            traps: traps
-                .filter(|&(_, count)| count > 0)
-                .map(|(name, count)| (name.chars().take(32).collect(), count))
-                .take(24)
-                .collect(),
-            irqs: self.counters.irqs.load(Relaxed),
-            serrors: self.counters.serrors.load(Relaxed),
-            injections: self.counters.injections.load(Relaxed),
-            switches: self.counters.switches.load(Relaxed),
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ending.is_completed()
+    }
+
+    /// How it ended.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
+    }
+
+    /// Adds to a summary what it did.
+    pub fn add_to(&self, summary: &mut GuestSummary) {
+        // Written by many in turn, read when it has ended.
+        let counters = || self.vcpus().iter().map(|vcpu| &vcpu.counters);
+        let sum = |of: fn(&Counters) -> &AtomicU64| counters().map(|counters| of(counters).load(Relaxed)).sum::<u64>();
+        for ec in 0..64 {
+            let count: u64 = counters().map(|counters| counters.traps[ec].load(Relaxed)).sum();
+            let name = ec_name(ec as u8);
+            if let Some((_, before)) = summary.traps.iter_mut().find(|(class, _)| class == name) {
+                *before += count;
+            } else if count > 0 {
+                // There are not more classes that can come than there is room for.
+                let _ = summary.traps.push((name.chars().take(32).collect(), count));
+            }
         }
+        summary.irqs += sum(|counters| &counters.irqs);
+        summary.serrors += sum(|counters| &counters.serrors);
+        summary.injections += sum(|counters| &counters.injections);
+        summary.switches += sum(|counters| &counters.switches);
     }
 }
 
-/// Exit code when a guest did not end in order.
-const GUEST_DIED: u8 = 3;
-
-/// When all guests have ended: says what they did, and ends the machine. On the idle stack, which has the room.
-pub fn finish_if_all_ended() {
-    if !guests().all(|guest| guest.end.lock().is_some()) {
-        return;
-    }
-    let summary = Summary {
-        schema: 1,
-        kind: "hyp_summary".parse().expect("it fits"),
-        world_switches: crate::percpu::this_cpu().switches.load(Relaxed),
-        host_irqs: crate::percpu::this_cpu().host_irqs.load(Relaxed),
-        guests: guests().map(Guest::summary).collect(),
-    };
-    let in_order = summary.guests.iter().all(|guest| guest.end == Some(End::PoweredOff));
-    let mut json = alloc::vec![0; hyp::result::JSON_MAX];
-    let length = serde_json_core::to_slice(&summary, &mut json).unwrap_or(0);
-    power::off(if in_order { 0 } else { GUEST_DIED }, &json[..length])
+/// The blocks of a region, by their addresses.
+fn blocks(region: Region) -> impl Iterator<Item = u64> {
+    (region.base..region.end()).step_by(BLOCK as usize)
 }
 
-/// The description of the guests in the archive, and what begins the names of their files.
-const DESCRIPTION: &str = "guests";
-
-/// Makes the guests that the archive tells of, and has them begin.
-pub fn init(archive: Option<Region>) {
-    stage2::init();
-    let region = archive.unwrap_or_else(|| report::refuse(format_args!("there is no archive with guests (-initrd)")));
-    // SAFETY: RAM that nobody else uses; the boot loader put the archive there.
-    let bytes = unsafe {
-        core::slice::from_raw_parts(core::ptr::with_exposed_provenance(region.base as usize), region.size as usize)
-    };
-    let archive = TarArchiveRef::new(bytes)
-        .unwrap_or_else(|why| report::refuse(format_args!("the archive with guests is no whole tar archive: {why}")));
-    let file = |name: &str| {
-        let found = archive.entries().find(|entry| entry.filename().as_str() == Ok(name));
-        found.unwrap_or_else(|| report::refuse(format_args!("there is no file {name} in the archive"))).data()
-    };
-    let text = core::str::from_utf8(file(DESCRIPTION))
-        .unwrap_or_else(|_| report::refuse(format_args!("the description of the guests is not UTF-8")));
-    let configs = config::guests(text).unwrap_or_else(|why| report::refuse(format_args!("{why}")));
-    let mut guests = Vec::new();
-    for (config, vmid) in configs.iter().zip(1..) {
-        let guest = Guest::new(vmid, config);
-        let dtb = config.dtb.map(file).unwrap_or_default();
-        let initrd = config.initrd.map(file).unwrap_or_default();
-        let ram = guest.ram.base..guest.ram.end();
-        let plan = image::plan(file(config.image), &ram, dtb.len() as u64, initrd.len() as u64)
-            .unwrap_or_else(|why| report::refuse(format_args!("guest {}: {why}", config.name)));
-        plan.pieces.iter().for_each(|piece| guest.load(piece.address, piece.bytes));
-        guest.load(plan.dtb, dtb);
-        guest.load(plan.initrd, initrd);
-        // It begins with its caches off.
-        guest.clean_ram();
-        log::info!("{}: {} MiB, {} vCPU, entered at {:#x}", config.name, config.memory_mib, config.vcpus, plan.entry);
-        // SAFETY: it is off, and was never on.
-        unsafe { guest.vcpus()[0].reset(plan.entry, plan.dtb) };
-        // There is room for as many as there can be descriptions.
-        let _ = guests.push(guest);
-    }
-    GUESTS.call_once(|| guests);
-    for guest in self::guests() {
-        sched::start(&guest.vcpus()[0]);
-    }
+/// Why there is no guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The machine has not as much RAM.
+    NoMemory,
+    /// Its device's interrupt cannot be had.
+    Route(gic::RouteError),
 }

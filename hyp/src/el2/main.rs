@@ -1,6 +1,6 @@
 //! The hypervisor: EL2, after Xen's arm64 trap path.
 //!
-//! Begin with [`traps`], which tells the life of one trap. Below it, in the order of who calls whom: [`guest`] and [`vcpu`], what
+//! Begin with [`traps`], which tells the life of one trap. Below it, in the order of who calls whom: [`control`], which guests there are; [`guest`] and [`vcpu`], what
 //! runs; [`sched`], which of them runs; [`vgic`], their interrupts; [`gic`] and [`timer`], the machine's; [`stage2`] and
 //! [`memory`]; [`console`], [`report`] and [`power`]. [`boot`] starts it all. What can be decided without a CPU is decided in
 //! the library of the same package.
@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod boot;
 mod console;
+mod control;
 mod cpu;
 mod gic;
 mod guest;

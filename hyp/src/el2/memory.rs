@@ -57,8 +57,8 @@ unsafe impl GlobalAlloc for LockedHeap {
     }
 }
 
-/// RAM that nobody has, in whole blocks.
-static FREE: IrqLock<Vec<Region, 32>> = IrqLock::new(Vec::new());
+/// RAM that nobody has, in whole blocks, by address.
+static FREE: IrqLock<Vec<Region, 64>> = IrqLock::new(Vec::new());
 
 /// Takes `size` bytes of RAM, whole blocks in a row.
 pub fn take(size: u64) -> Option<Region> {
@@ -67,6 +67,32 @@ pub fn take(size: u64) -> Option<Region> {
     let taken = Region { base: region.base, size };
     *region = Region { base: region.base + size, size: region.size - size };
     Some(taken)
+}
+
+/// Takes back what [`take`] gave.
+pub fn give_back(region: Region) {
+    let mut free = FREE.lock();
+    let at = free.iter().position(|other| other.base > region.base).unwrap_or(free.len());
+    free.insert(at, region).expect("there are no more pieces than when it was taken");
+    // Neighbours become one again; those that have become empty are dropped.
+    let mut index = 1;
+    while index < free.len() {
+        let next = free[index];
+        let before = &mut free[index - 1];
+        if before.size == 0 {
+            free.remove(index - 1);
+        } else if before.end() == next.base || next.size == 0 {
+            before.size += next.size;
+            free.remove(index);
+        } else {
+            index += 1;
+        }
+    }
+}
+
+/// Bytes of RAM that nobody has, and of the heap that are in use.
+pub fn usage() -> (u64, u64) {
+    (FREE.lock().iter().map(|region| region.size).sum(), HEAP.0.lock().used() as u64)
 }
 
 /// The image.

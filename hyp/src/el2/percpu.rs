@@ -3,46 +3,97 @@
 use crate::vcpu::Vcpu;
 use core::arch::asm;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// One CPU's data.
+/// CPUs that can be used: GICv2 has no more.
+pub const MAX_CPUS: usize = 8;
+
+/// One CPU's data. What other CPUs use too says so.
 pub struct PerCpu {
     /// Index of this CPU.
     pub index: usize,
     /// The vCPU this CPU runs; null while it is idle.
     pub current: AtomicPtr<Vcpu>,
-    /// Work that is to be done before the next entry to a guest, one bit each ([`crate::sched`]).
+    /// The vCPU that it has just left, until it is known to have left ([`crate::sched`]).
+    pub previous: AtomicPtr<Vcpu>,
+    /// The stack pointer of its idle context while it runs a vCPU.
+    pub idle_sp: AtomicUsize,
+    /// Work that is to be done before the next entry to a guest, one bit each ([`crate::sched`]); others ask for it too.
     pub softirqs: AtomicU32,
+    /// When the running vCPU's turn is over.
+    pub next_tick: AtomicU64,
+    /// What its List Registers hold.
+    pub lrs: ListRegisters,
     /// Switches from one vCPU to another, or to and from idling.
     pub switches: AtomicU64,
     /// Interrupts of the hypervisor's own.
     pub host_irqs: AtomicU64,
 }
 
+/// What a CPU's List Registers hold, as they were written.
+pub struct ListRegisters {
+    /// Those that hold something, one bit each.
+    pub used: AtomicU32,
+    /// Those of them that were written with a pending interrupt.
+    pub pending: AtomicU32,
+    /// What ICH_HCR_EL2 or GICH_HCR was told besides En.
+    pub control: AtomicU32,
+}
+
+impl PerCpu {
+    const fn new(index: usize) -> Self {
+        PerCpu {
+            index,
+            current: AtomicPtr::new(null_mut()),
+            previous: AtomicPtr::new(null_mut()),
+            idle_sp: AtomicUsize::new(0),
+            softirqs: AtomicU32::new(0),
+            next_tick: AtomicU64::new(0),
+            lrs: ListRegisters { used: AtomicU32::new(0), pending: AtomicU32::new(0), control: AtomicU32::new(0) },
+            switches: AtomicU64::new(0),
+            host_irqs: AtomicU64::new(0),
+        }
+    }
+}
+
 /// Adds one to a counter that only this CPU writes.
 #[inline(always)]
 pub fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Relaxed) + 1, Relaxed);
+    add(counter, 1);
 }
 
-/// CPU 0 by the name that the boot code knows.
-#[unsafe(export_name = "boot_cpu")]
-static BOOT_CPU: PerCpu = PerCpu {
-    index: 0,
-    current: AtomicPtr::new(null_mut()),
-    softirqs: AtomicU32::new(0),
-    switches: AtomicU64::new(0),
-    host_irqs: AtomicU64::new(0),
-};
+/// Adds to such a counter.
+#[inline(always)]
+pub fn add(counter: &AtomicU64, number: u64) {
+    counter.store(counter.load(Relaxed) + number, Relaxed);
+}
 
-/// This CPU's data.
+/// All CPUs; the boot code knows the first by the array's name.
+#[unsafe(export_name = "per_cpu")]
+static CPUS: [PerCpu; MAX_CPUS] = [
+    PerCpu::new(0),
+    PerCpu::new(1),
+    PerCpu::new(2),
+    PerCpu::new(3),
+    PerCpu::new(4),
+    PerCpu::new(5),
+    PerCpu::new(6),
+    PerCpu::new(7),
+];
+
+/// All CPUs, whether there or not.
+pub fn all() -> &'static [PerCpu; MAX_CPUS] {
+    &CPUS
+}
+
+/// This CPU's data. A vCPU's handler may go on elsewhere after [`crate::sched`] has run another: it is asked for anew then.
 #[inline(always)]
 pub fn this_cpu() -> &'static PerCpu {
     let base: *const PerCpu;
-    // SAFETY: TPIDR_EL2 holds the address of a static PerCpu from before the first Rust instruction and never changes on
-    // one CPU; `nomem` and `pure` let repeated reads fold.
+    // SAFETY: TPIDR_EL2 holds the address of a static PerCpu from before the first Rust instruction and never changes on one CPU.
+    // Neither `pure` nor `nomem`: reads do not move over a switch.
     unsafe {
-        asm!("mrs {}, tpidr_el2", out(reg) base, options(nomem, nostack, preserves_flags, pure));
+        asm!("mrs {}, tpidr_el2", out(reg) base, options(nostack, preserves_flags));
         &*base
     }
 }

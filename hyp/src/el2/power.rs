@@ -30,6 +30,15 @@ pub fn init(psci: Option<Conduit>) {
     METHOD.store(method, Relaxed);
 }
 
+/// Starts another CPU (PSCI, CPU_ON) at a physical address, with `context` in x0.
+pub fn cpu_on(affinity: u64, entry: u64, context: u64) -> Result<(), psci::Error> {
+    match METHOD.load(Relaxed) {
+        PSCI_HVC => psci::cpu_on::<Hvc>(affinity, entry, context),
+        PSCI_SMC => psci::cpu_on::<Smc>(affinity, entry, context),
+        _ => Err(psci::Error::NotSupported),
+    }
+}
+
 /// Ends the machine.
 pub fn off(code: u8, json: &[u8]) -> ! {
     RESULT.write(code, json);

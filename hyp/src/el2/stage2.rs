@@ -1,6 +1,7 @@
 //! Stage 2: what of the machine's memory a guest has, and at which addresses (Arm ARM D8, "Stage 2 translation").
 
 use crate::memory::BLOCK;
+use crate::percpu::{MAX_CPUS, this_cpu};
 use crate::sync::IrqLock;
 use crate::{cpu, read_sysreg, write_sysreg};
 use aarch64_paging::Mapping;
@@ -33,8 +34,8 @@ pub struct Stage2 {
     map: IrqLock<Mapping<IdTranslation<Attributes>, paging::Stage2>>,
     /// VTTBR_EL2.
     vttbr: u64,
-    /// The vCPU whose translations the TLB may hold.
-    last: AtomicUsize,
+    /// The vCPU whose translations each CPU's TLB may hold.
+    last: [AtomicUsize; MAX_CPUS],
 }
 
 /// Sets VTCR_EL2, which is the same for all guests: 4 KiB granule, walks cacheable and inner-shareable, from level 1 on (SL0),
@@ -50,18 +51,40 @@ pub fn init() {
     cpu::isb();
 }
 
+/// A table of level 1 that maps nothing.
+#[repr(C, align(4096))]
+struct Empty([u64; 512]);
+static EMPTY: Empty = Empty([0; 512]);
+
+/// No guest runs on this CPU: it walks no guest's tables, not even speculatively.
+pub fn leave() {
+    // SAFETY: VMID 0 is no guest's.
+    unsafe { write_sysreg!("vttbr_el2", &raw const EMPTY.0 as u64) };
+    cpu::isb();
+}
+
 impl Stage2 {
     /// Tables that map nothing. `vmid` is not 0, nor another guest's.
     pub fn new(vmid: u8) -> Self {
         let map = Mapping::new(IdTranslation::new(), 1, paging::Stage2);
         let vttbr = u64::from(vmid) << 48 | map.root_address().0 as u64;
-        Stage2 { map: IrqLock::new(map), vttbr, last: AtomicUsize::new(usize::MAX) }
+        Stage2 { map: IrqLock::new(map), vttbr, last: [const { AtomicUsize::new(usize::MAX) }; MAX_CPUS] }
     }
 
     /// Maps RAM at `ipa`, in blocks.
     pub fn map_ram(&self, ipa: u64, ram: Region) {
         assert!((ipa | ram.base | ram.size).is_multiple_of(BLOCK), "RAM is given in blocks");
         self.map(ipa, ram, RAM);
+    }
+
+    /// Forgets what TLBs hold of the guest, which no CPU runs any more.
+    pub fn forget(&self) {
+        // SAFETY: this CPU, which is idle, translates by these tables for the instructions between, none of which is EL1's.
+        unsafe {
+            write_sysreg!("vttbr_el2", self.vttbr);
+            asm!("isb", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
+        }
+        leave();
     }
 
     /// Maps device registers at `ipa`.
@@ -88,7 +111,7 @@ impl Stage2 {
         // SAFETY: EL2 does not translate by these tables.
         unsafe {
             write_sysreg!("vttbr_el2", self.vttbr);
-            if self.last.swap(vcpu, Relaxed) != vcpu {
+            if self.last[this_cpu().index].swap(vcpu, Relaxed) != vcpu {
                 asm!("isb", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags));
             }
         }

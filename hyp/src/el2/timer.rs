@@ -1,15 +1,14 @@
-//! The EL2 physical timer: the scheduler's tick while vCPUs wait for their turn, and the timers of vCPUs that are blocked.
+//! The EL2 physical timer of each CPU: the scheduler's tick while vCPUs wait for their turn, the timers of vCPUs that sleep, and the
+//! emulated timer of the one that runs.
 
+use crate::percpu::this_cpu;
 use crate::sync::IrqMask;
-use crate::vcpu::{State, Vcpu};
-use crate::{cpu, guest, read_sysreg, sched, vgic, write_sysreg};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::vcpu::Vcpu;
+use crate::{cpu, read_sysreg, sched, vgic, write_sysreg};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// How often another vCPU gets its turn.
 const TICK_HZ: u64 = 100;
-
-/// When the running vCPU's turn is over.
-static NEXT_TICK: AtomicU64 = AtomicU64::new(0);
 
 /// The physical counter, which is the guests' virtual one too.
 pub fn now() -> u64 {
@@ -17,7 +16,7 @@ pub fn now() -> u64 {
     read_sysreg!("cntpct_el0")
 }
 
-/// Starts the timer; nothing is due yet.
+/// Starts this CPU's timer; nothing is due yet.
 pub fn init() {
     // SAFETY: the timer is the hypervisor's own.
     unsafe {
@@ -26,10 +25,10 @@ pub fn init() {
     }
 }
 
-/// A vCPU's turn begins, or one is blocked: sets the timer for what comes first. IRQs are masked.
+/// A vCPU's turn begins, or one sleeps: sets the timer for what comes first. IRQs are masked.
 pub fn program() {
     let now = now();
-    NEXT_TICK.store(now + read_sysreg!("cntfrq_el0") / TICK_HZ, Relaxed);
+    this_cpu().next_tick.store(now + read_sysreg!("cntfrq_el0") / TICK_HZ, Relaxed);
     set(now);
 }
 
@@ -49,38 +48,30 @@ fn update_line(vcpu: &'static Vcpu, now: u64) {
     vgic::set_line(vcpu, PHYSICAL_TIMER, high);
 }
 
-/// Sets the timer for what comes first: the end of a turn, the timers of a vCPU that is blocked, the emulated timer of the one
-/// that runs.
+/// Sets the timer for what comes first: the end of a turn, the timers of a vCPU that sleeps, the emulated timer of the one that
+/// runs.
 fn set(now: u64) {
-    let tick = sched::others_wait().then(|| NEXT_TICK.load(Relaxed));
+    let (others_wait, sleeper) = sched::outlook();
+    let tick = others_wait.then(|| this_cpu().next_tick.load(Relaxed));
     // One that is past would never come: whoever runs has had its turn.
     if tick.is_some_and(|tick| tick <= now) {
         sched::raise(sched::SCHEDULE);
     }
     let tick = tick.filter(|&tick| tick > now);
-    let blocked = blocked().filter_map(|vcpu| vcpu.deadline(false));
     // One that is due already is seen by its line.
     let running = sched::current().and_then(|vcpu| {
         update_line(vcpu, now);
         vcpu.physical_timer.lock().deadline().filter(|&deadline| deadline > now)
     });
-    let first = blocked.chain(tick).chain(running).min();
+    let first = sleeper.into_iter().chain(tick).chain(running).min();
     // SAFETY: the timer is the hypervisor's own.
     unsafe { write_sysreg!("cnthp_cval_el2", first.unwrap_or(u64::MAX)) };
     cpu::isb();
 }
 
-/// The vCPUs that wait for an interrupt.
-fn blocked() -> impl Iterator<Item = &'static Vcpu> {
-    guest::vcpus().filter(|vcpu| vcpu.state() == State::Blocked && !sched::is_current(vcpu))
-}
-
 /// The timer interrupt: wakes the vCPUs whose timers are due, and ends the turn of the current one if it is over.
 pub fn interrupt() {
     let now = now();
-    for vcpu in blocked().filter(|vcpu| vcpu.deadline(false).is_some_and(|deadline| deadline <= now)) {
-        update_line(vcpu, now);
-        sched::start(vcpu);
-    }
+    sched::wake_due(now);
     set(now);
 }

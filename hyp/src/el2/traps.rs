@@ -14,8 +14,9 @@
 //!    List Registers; take an SError that is pending, so that it does not slip to the guest.
 //! 7. `return_from_trap`: DAIF fully masked, restore, `eret`.
 
-use crate::guest::{self, Guest};
-use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
+use crate::guest::{self, Ending, Guest};
+use crate::percpu::count;
+use crate::vcpu::{SWITCH_FRAME, StackTop, Vcpu};
 use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -108,7 +109,7 @@ extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
 extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     let vcpu = current();
     let esr = Esr(regs.hsr);
-    guest::count(&vcpu.guest.counters.traps[esr.ec().number() as usize]);
+    count(&vcpu.counters.traps[esr.ec().number() as usize]);
     match esr.decode() {
         Exception::Wait { instruction, .. } => {
             step(regs);
@@ -136,12 +137,11 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
 /// WFI: the vCPU waits, unless something is there to wake it: an interrupt, or an SError, masked or not.
 fn wait_for_interrupt(vcpu: &'static Vcpu) {
     let _mask = crate::sync::IrqMask::new();
-    let due = vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now());
-    let serror = read_sysreg!("hcr_el2") & VSE != 0;
-    if !due && !serror && !vcpu.guest.vgic.lock().has_pending(vcpu.id) {
-        vcpu.set_state(State::Blocked);
-        sched::raise(sched::SCHEDULE);
-    }
+    sched::block(vcpu, || {
+        vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now())
+            || read_sysreg!("hcr_el2") & VSE != 0
+            || vcpu.guest.vgic.lock().has_pending(vcpu.id)
+    });
 }
 
 /// HVC and SMC.
@@ -163,16 +163,19 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
         }
         smccc::Action::CpuOn { vcpu, entry, context } => {
             let vcpu = &guest.vcpus()[vcpu];
-            // SAFETY: it is off, as `smccc::call` has seen; on this CPU nobody else looks.
-            unsafe { vcpu.reset(entry, context) };
-            sched::start(vcpu);
-            0
+            if sched::claim(vcpu) {
+                // SAFETY: it is claimed.
+                unsafe { vcpu.reset(entry, context) };
+                sched::start(vcpu);
+                0
+            } else {
+                // Another one was first.
+                i64::from(::smccc::psci::error::ALREADY_ON) as u64
+            }
         }
         smccc::Action::CpuOff => {
-            vcpu.set_state(State::Off);
-            sched::raise(sched::SCHEDULE);
-            if guest.vcpus().iter().all(|vcpu| vcpu.state() == State::Off) {
-                guest.end(End::Killed);
+            if sched::off(vcpu) {
+                guest.end(Ending::Finished(End::Killed));
             }
             0
         }
@@ -181,11 +184,11 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
             0
         }
         smccc::Action::SystemOff => {
-            guest.end(End::PoweredOff);
+            guest.end(Ending::Finished(End::PoweredOff));
             0
         }
         smccc::Action::SystemReset => {
-            guest.end(End::Reset);
+            guest.end(Ending::Reset);
             0
         }
         smccc::Action::Vendor => return regs.regs[0] = u64::MAX,
@@ -360,7 +363,7 @@ fn inject_exception(regs: &mut CpuUserRegs, exception: Injected) {
 #[unsafe(no_mangle)]
 extern "C" fn do_trap_irq(regs: &mut CpuUserRegs) {
     if regs.from_guest() {
-        guest::count(&current().guest.counters.irqs);
+        count(&current().counters.irqs);
     }
     gic::handle();
 }
@@ -374,7 +377,7 @@ extern "C" fn do_trap_guest_serror(regs: &mut CpuUserRegs) {
 /// Whose an SError is that is the guest's: by policy the guest takes it, or everything ends.
 fn serror(regs: &mut CpuUserRegs) {
     let vcpu = current();
-    guest::count(&vcpu.guest.counters.serrors);
+    count(&vcpu.counters.serrors);
     if !vcpu.guest.serrors_diverse {
         report::exception("an SError while a guest ran", regs, GUEST_ERROR);
     }

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use hyp::timer::PhysicalTimer;
 use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
@@ -108,13 +108,34 @@ struct Saved {
     interface: CpuInterface,
 }
 
+/// What a vCPU did. The CPU whose it is writes.
+pub struct Counters {
+    /// Synchronous traps by class.
+    pub traps: [AtomicU64; 64],
+    /// Physical interrupts while it ran.
+    pub irqs: AtomicU64,
+    /// SErrors that are its.
+    pub serrors: AtomicU64,
+    /// Virtual interrupts that it acknowledged from List Registers.
+    pub injections: AtomicU64,
+    /// How often it was switched to.
+    pub switches: AtomicU64,
+}
+
 /// A vCPU.
 pub struct Vcpu {
     /// Whose it is.
     pub guest: &'static Guest,
     /// Its number in the guest.
     pub id: usize,
+    /// What it did.
+    pub counters: Counters,
+    /// [`State`], which the scheduler's lock guards.
     state: AtomicU8,
+    /// The CPU whose it is, which the same lock guards.
+    cpu: AtomicUsize,
+    /// The state of its guest's virtual GIC that the List Registers were last written for ([`vgic`]).
+    pub flushed: AtomicU64,
     /// The EL1 physical timer, which is emulated.
     pub physical_timer: IrqLock<PhysicalTimer>,
     stack: UnsafeCell<Box<Stack>>,
@@ -136,7 +157,12 @@ pub enum State {
     Runnable,
     /// Waits for an interrupt (WFI).
     Blocked,
+    /// Off, and somebody sets it up to be started.
+    OnPending,
 }
+
+/// No CPU's.
+const NONE: usize = usize::MAX;
 
 /// CNTV_CTL_EL0: ENABLE without IMASK.
 const TIMER_ON: u64 = 0b01;
@@ -167,7 +193,16 @@ impl Vcpu {
         Vcpu {
             guest,
             id,
+            counters: Counters {
+                traps: [const { AtomicU64::new(0) }; 64],
+                irqs: AtomicU64::new(0),
+                serrors: AtomicU64::new(0),
+                injections: AtomicU64::new(0),
+                switches: AtomicU64::new(0),
+            },
             state: AtomicU8::new(State::Off as u8),
+            cpu: AtomicUsize::new(NONE),
+            flushed: AtomicU64::new(vgic::NEVER),
             physical_timer: IrqLock::new(PhysicalTimer::default()),
             stack: UnsafeCell::new(stack),
             saved: UnsafeCell::new(saved),
@@ -184,24 +219,40 @@ impl Vcpu {
         match self.state.load(Relaxed) {
             0 => State::Off,
             1 => State::Runnable,
-            _ => State::Blocked,
+            2 => State::Blocked,
+            _ => State::OnPending,
         }
     }
 
-    /// Says where it is in its life; IRQs are masked.
+    /// Says where it is in its life, for the scheduler.
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Relaxed);
     }
 
+    /// The CPU whose it is: the one that runs it, or has not quite left it.
+    pub fn cpu(&self) -> Option<usize> {
+        Some(self.cpu.load(Relaxed)).filter(|&cpu| cpu != NONE)
+    }
+
+    /// Says whose it is, for the scheduler.
+    pub fn set_cpu(&self, cpu: Option<usize>) {
+        self.cpu.store(cpu.unwrap_or(NONE), Relaxed);
+    }
+
     /// Its state as PSCI tells it.
     pub fn affinity_state(&self) -> AffinityState {
-        if self.state() == State::Off { AffinityState::Off } else { AffinityState::On }
+        match self.state() {
+            // Until it has left its CPU it cannot be started again.
+            State::Off if self.cpu().is_none() => AffinityState::Off,
+            State::OnPending => AffinityState::OnPending,
+            _ => AffinityState::On,
+        }
     }
 
     /// Sets it up as after a reset, to begin at `entry` with `x0`.
     ///
     /// # Safety
-    /// It is off, and no CPU uses its stack.
+    /// It is claimed ([`crate::sched`]): off, and no CPU's.
     pub unsafe fn reset(&self, entry: u64, x0: u64) {
         // SAFETY: as promised by the caller.
         let (stack, saved) = unsafe { (&mut *self.stack.get(), &mut *self.saved.get()) };
@@ -228,12 +279,12 @@ impl Vcpu {
         unsafe { (&raw mut (*self.stack.get()).top.ssbd).write_volatile(safe.into()) };
     }
 
-    /// When its own timers are due: the count to wake it at; none when they are off. Of a vCPU that is saved or current.
+    /// When its own timers are due: the count to wake it at; none when they are off. Of a vCPU that sleeps, or is current.
     pub fn deadline(&self, current: bool) -> Option<u64> {
         let (ctl, cval) = if current {
             (read_sysreg!("cntv_ctl_el0"), read_sysreg!("cntv_cval_el0"))
         } else {
-            // SAFETY: it does not run, and IRQs are masked.
+            // SAFETY: it is no CPU's, and the scheduler's lock is held.
             let saved = unsafe { &*self.saved.get() };
             (saved.cntv_ctl, saved.el1.cntv_cval_el0)
         };
@@ -273,6 +324,8 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             }
             saved.interface.save();
             save_fp(&mut saved.fp);
+            // What it has told caches and TLBs is done, wherever it goes on.
+            core::arch::asm!("dsb ish", options(nostack, preserves_flags));
         }
         // Now that no timer asserts it.
         vgic::switch_timer(to);
@@ -290,6 +343,8 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             load_fp(&saved.fp);
             vcpu.guest.stage2.enter(vcpu.id);
             write_sysreg!("cntv_ctl_el0", saved.cntv_ctl);
+        } else {
+            crate::stage2::leave();
         }
     }
 }

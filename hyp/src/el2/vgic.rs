@@ -1,36 +1,37 @@
 //! Virtual interrupts: between what guests and devices do, the planner ([`hyp::vgic`]) and the List Registers ([`gic`]).
 
 use crate::guest::Guest;
+use crate::percpu::{add, count, this_cpu};
 use crate::vcpu::Vcpu;
-use crate::{gic, guest, sched};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use crate::{gic, sched};
+use core::sync::atomic::Ordering::Relaxed;
 use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
 
-/// The List Registers of this CPU that hold something, one bit each.
-static USED: AtomicU32 = AtomicU32::new(0);
-/// Those of them that were written with a pending interrupt.
-static PENDING: AtomicU32 = AtomicU32::new(0);
-/// Whether the planner may want something else in them than they hold. If not, a trap leaves them alone.
-static STALE: AtomicBool = AtomicBool::new(true);
-/// What ICH_HCR_EL2 or GICH_HCR was told besides En.
-static CONTROL: AtomicU32 = AtomicU32::new(0);
+/// A vCPU whose List Registers were not written since it came to its CPU.
+pub const NEVER: u64 = u64::MAX;
 
 /// Works with a guest's virtual GIC, and does what comes out of it: physical SPIs are deactivated, vCPUs woken. Which are to be
 /// woken, `work` says.
 pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSet)) -> T {
     let mut vgic = guest.vgic.lock();
-    STALE.store(true, Relaxed);
+    // For all of its vCPUs: what they find in List Registers may not be what is wanted there.
+    count(&guest.vgic_changes);
     let (result, kick) = work(&mut vgic);
     while let Some(irq) = vgic.pop_deactivation() {
         gic::deactivate(irq);
     }
-    guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::wake(vcpu));
+    guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::kick(vcpu));
     result
 }
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
 pub fn inject(vcpu: &'static Vcpu, irq: u32) {
     with(vcpu.guest, |vgic| ((), vgic.inject(vcpu.id, irq)));
+}
+
+/// A physical SPI was taken that is the guest's.
+pub fn inject_spi(guest: &'static Guest, irq: u32) {
+    with(guest, |vgic| ((), vgic.inject(0, irq)));
 }
 
 /// The line of an emulated device.
@@ -40,16 +41,17 @@ pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
 
 /// Reads the List Registers back, if they hold anything: what the guest has acknowledged and ended since it was entered.
 pub fn sync(vcpu: &'static Vcpu) {
-    if USED.load(Relaxed) == 0 {
+    let lrs = &this_cpu().lrs;
+    if lrs.used.load(Relaxed) == 0 {
         return;
     }
-    let eoi_count = if CONTROL.load(Relaxed) & LRENPIE != 0 { gic::eoi_count() } else { 0 };
+    let eoi_count = if lrs.control.load(Relaxed) & LRENPIE != 0 { gic::eoi_count() } else { 0 };
     // A maintenance interrupt would stay pending while the hypervisor takes interrupts.
-    if CONTROL.swap(0, Relaxed) != 0 {
+    if lrs.control.swap(0, Relaxed) != 0 {
         gic::set_control(0);
     }
     // What was pending and is no more the guest has acknowledged.
-    let mut acknowledged = PENDING.load(Relaxed);
+    let mut acknowledged = lrs.pending.load(Relaxed);
     let read = |n| {
         let state = gic::read_list_register(n);
         // Ended, it would keep a maintenance interrupt pending that was asked for with it.
@@ -60,23 +62,26 @@ pub fn sync(vcpu: &'static Vcpu) {
         state
     };
     with(vcpu.guest, |vgic| ((), vgic.sync(vcpu.id, read, eoi_count)));
-    guest::add(&vcpu.guest.counters.injections, acknowledged.count_ones().into());
-    PENDING.store(0, Relaxed);
+    add(&vcpu.counters.injections, acknowledged.count_ones().into());
+    lrs.pending.store(0, Relaxed);
 }
 
 /// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
 pub fn flush(vcpu: &'static Vcpu) {
-    if !STALE.load(Relaxed) {
+    if vcpu.flushed.load(Relaxed) == vcpu.guest.vgic_changes.load(Relaxed) {
         return;
     }
-    STALE.store(false, Relaxed);
     let mut pending = 0;
-    let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {
+    let mut vgic = vcpu.guest.vgic.lock();
+    vcpu.flushed.store(vcpu.guest.vgic_changes.load(Relaxed), Relaxed);
+    let flush = vgic.flush(vcpu.id, |n, register| {
         pending |= u32::from(register.state.is_pending()) << n;
         gic::write_list_register(n, Some(register));
     });
-    PENDING.store(pending, Relaxed);
-    let mut stale = USED.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);
+    drop(vgic);
+    let lrs = &this_cpu().lrs;
+    lrs.pending.store(pending, Relaxed);
+    let mut stale = lrs.used.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);
     while stale != 0 {
         gic::write_list_register(stale.trailing_zeros() as usize, None);
         stale &= stale - 1;
@@ -86,7 +91,7 @@ pub fn flush(vcpu: &'static Vcpu) {
         gic::set_active(ppis.trailing_zeros(), false);
         ppis &= ppis - 1;
     }
-    if CONTROL.swap(flush.hcr, Relaxed) != flush.hcr {
+    if lrs.control.swap(flush.hcr, Relaxed) != flush.hcr {
         gic::set_control(flush.hcr);
     }
 }
@@ -94,7 +99,9 @@ pub fn flush(vcpu: &'static Vcpu) {
 /// The virtual timer's physical interrupt is each CPU's one, and each vCPU has its own idea of whether it is active: when another vCPU
 /// runs it is made so.
 pub fn switch_timer(to: Option<&'static Vcpu>) {
-    STALE.store(true, Relaxed);
+    if let Some(vcpu) = to {
+        vcpu.flushed.store(NEVER, Relaxed);
+    }
     let timer = gic::virtual_timer();
     gic::set_active(timer, to.is_some_and(|vcpu| vcpu.guest.vgic.lock().holds_physical_of(vcpu.id, timer)));
 }

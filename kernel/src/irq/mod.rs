@@ -47,7 +47,7 @@ pub fn init(machine: &Machine<'_>) {
         Gic::V3 { gicd, gicr } => {
             let mpidr = aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MPIDR_EL1);
             // SAFETY: as above.
-            Box::new(unsafe { V3::new(map_device(gicd), map_device(gicr), machine.cpus, mpidr) })
+            Box::new(unsafe { V3::new(map_device(gicd), map_device(gicr), machine.cpus) })
         }
     };
     CONTROLLER.call_once(|| IrqLock::new(controller));

@@ -23,7 +23,7 @@ pub(super) const TESTS: &[Test] = &[
 
 /// Raises software-generated interrupt `sgi`, and lets it in.
 pub(super) fn raise(sgi: u32) {
-    irq::controller().lock().send_sgi_to_self(sgi);
+    irq::controller().lock().send_sgi(sgi, this_cpu().index);
     // SAFETY: interrupts have handlers.
     unsafe { asm!("msr daifclr, #0xf", "nop", "nop", "isb", "msr daifset, #0xf", options(nostack, preserves_flags)) };
 }
@@ -109,7 +109,7 @@ fn not_ended() {
     const SGI: u32 = 7;
     let mut controller = irq::controller().lock();
     controller.enable(SGI, this_cpu().index);
-    controller.send_sgi_to_self(SGI);
+    controller.send_sgi(SGI, this_cpu().index);
     check("acknowledged", controller.acknowledge().is_some().into(), 1);
     drop(controller);
     fault(ktest_load, UNMAPPED);

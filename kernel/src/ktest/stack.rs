@@ -34,7 +34,7 @@ unsafe extern "C" {
 fn interrupt_without_room() {
     const SGI: u32 = 6;
     irq::register(SGI, || ());
-    irq::controller().lock().send_sgi_to_self(SGI);
+    irq::controller().lock().send_sgi(SGI, this_cpu().index);
     // SAFETY: never comes back.
     unsafe { ktest_unmask_at(0, sched::current().stack.range().start + S_FRAME_SIZE - 16) }
 }

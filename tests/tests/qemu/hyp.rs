@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use trap::record::Counters;
-use xtask::hyp::{Config, Guest, Outcome, watch};
+use xtask::hyp::{Config, Device, Guest, Outcome, watch};
 use xtask::images::Hypervisor;
 use xtask::machine::{Event, TIMED_OUT};
 
@@ -22,7 +22,7 @@ const GUEST_DIED: u8 = 3;
 const PANIC: u8 = 121;
 
 /// Machines that the demo suite runs on, twice.
-const MACHINES: [(&str, u8, u8); 7] = [
+const MACHINES: [(&str, u8, u8); 9] = [
     ("cortex-a57", 2, 1),
     ("cortex-a57", 3, 1),
     ("cortex-a72", 2, 1),
@@ -30,6 +30,8 @@ const MACHINES: [(&str, u8, u8); 7] = [
     ("max", 2, 1),
     ("max", 3, 1),
     ("cortex-a53", 3, 2),
+    ("cortex-a53", 2, 2),
+    ("cortex-a72", 3, 4),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -39,10 +41,10 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 14] = [
+    let rest: [(&str, Test); 17] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
-        ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
+        ("off.by.all.is.no.power.off", || code("d4000002", CPU_OFF, GUEST_DIED, Some(End::Killed))),
         ("smc.is.trapped", || code("d4000003", SYSTEM_OFF, 0, Some(End::PoweredOff))),
         ("smc.is.trapped.twice", smc_twice),
         ("four.vcpus", four_vcpus),
@@ -56,8 +58,24 @@ pub fn trials() -> Vec<Trial> {
         ("tpidr2", || kept_apart(0xd51b_d0a1, 0xd53b_d0a5)),
         ("no.memory", no_memory),
         ("timers", timers),
+        ("restart", restart),
+        ("pass.through", pass_through),
+        ("device.of.two", device_of_two),
     ];
-    machines.into_iter().chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
+    let rings = [(2, 1), (3, 1), (2, 2), (3, 2), (2, 4), (3, 4), (3, 3)].map(|(gic, smp)| {
+        trial(format!("hyp::ring.gic.{gic}.smp.{smp}"), move || {
+            let guests =
+                vec![Guest { vcpus: 4, ..small("ring") }, Guest { vcpus: 4, name: "other".into(), ..small("ring") }];
+            run(&Config { gic, smp, guests, timeout: Some(Duration::from_secs(40)), ..Config::default() }, |ran| {
+                same("exit code", ran.outcome.code, 0)?;
+                let taken =
+                    ran.records.iter().filter(|record| record["kind"] == "ring").map(|record| record["taken"].as_u64());
+                same("SGIs taken", taken.collect(), vec![Some(200); 8])?;
+                nothing_leaked(&ran.summary()?)
+            })
+        })
+    });
+    machines.into_iter().chain(rings).chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
 }
 
 /// The hypervisor, built when it is first asked for.
@@ -188,7 +206,7 @@ fn image_is_the_bare_one() -> Result<()> {
 
 /// PSCI functions.
 const SYSTEM_OFF: u16 = 8;
-const SYSTEM_RESET: u16 = 9;
+const CPU_OFF: u16 = 2;
 
 /// A flat image of these instructions.
 pub(crate) fn flat(instructions: &[u32]) -> Result<NamedTempFile> {
@@ -446,4 +464,53 @@ fn timers() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// All memory was given back.
+fn nothing_leaked(summary: &Summary) -> Result<()> {
+    same("leaked (RAM, heap)", (summary.leaked_ram, summary.leaked_heap), (0, 0))
+}
+
+/// A guest that is reset begins again, with nothing of the life before, while another runs, on one CPU and on two.
+fn restart() -> Result<()> {
+    for (gic, smp) in [(2, 1), (3, 1), (3, 2)] {
+        let mut config = Config { gic, smp, ..two() };
+        config.guests[0] = small("reboot");
+        run(&config, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            same("programs that failed", ran.console.matches(" programs, 0 failed").count(), 1)?;
+            let summary = ran.summary()?;
+            ensure!(summary.guests[0].restarts > 1, "{} restarts", summary.guests[0].restarts);
+            same("restarts of the other", summary.guests[1].restarts, 0)?;
+            nothing_leaked(&summary)
+        })?;
+    }
+    Ok(())
+}
+
+/// A guest has a device of the machine to itself: each of its interrupts comes once, by a List Register.
+fn pass_through() -> Result<()> {
+    for (gic, smp) in [(2, 1), (3, 1), (3, 2)] {
+        let guests = vec![Guest { device: Some(Device::Pl031), ..small("rtc") }, two().guests.remove(0)];
+        run(&Config { gic, smp, guests, ..two() }, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let taken =
+                ran.records.iter().filter(|record| record["kind"] == "alarms").map(|record| record["taken"].as_u64());
+            same("alarms", taken.collect(), vec![Some(3)])?;
+            let summary = ran.summary()?;
+            same("injections", summary.guests[0].injections, 3)?;
+            nothing_leaked(&summary)
+        })?;
+    }
+    Ok(())
+}
+
+/// No two guests have one device.
+fn device_of_two() -> Result<()> {
+    let guests = ["one", "two"].map(|name| Guest { name: name.into(), device: Some(Device::Pl031), ..small("rtc") });
+    run(&Config { guests: guests.into(), ..two() }, |ran| {
+        same("exit code", ran.outcome.code, PANIC)?;
+        let result = ran.outcome.result.as_ref().context("no result")?;
+        same("(kind, slot)", (result["kind"].as_str(), result["slot"].is_null()), (Some("hyp_panic"), true))
+    })
 }

@@ -32,6 +32,24 @@ pub struct Guest {
     pub mem: u32,
     /// Its vCPUs.
     pub vcpus: u8,
+    /// A device of the machine that it has to itself.
+    pub device: Option<Device>,
+}
+
+/// A device of the machine that a guest may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The PL031, a clock that interrupts once a second at most.
+    Pl031,
+}
+
+impl Device {
+    /// What it is compatible with, as device trees say.
+    pub const fn compatible(self) -> &'static str {
+        match self {
+            Device::Pl031 => "arm,pl031",
+        }
+    }
 }
 
 /// A guest's RAM when nothing else is said, in MiB.
@@ -48,10 +66,11 @@ impl Guest {
             append: String::new(),
             mem: GUEST_MEM,
             vcpus: 1,
+            device: None,
         }
     }
 
-    /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]`; a comma that parts nothing is doubled.
+    /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,device=pl031]`; a comma that parts nothing is doubled.
     pub fn parse(text: &str) -> Result<Guest, String> {
         let mut words = words(text).into_iter();
         let image = PathBuf::from(words.next().filter(|word| !word.is_empty()).ok_or("an image file comes first")?);
@@ -63,6 +82,7 @@ impl Guest {
             append: String::new(),
             mem: GUEST_MEM,
             vcpus: 1,
+            device: None,
         };
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
@@ -72,7 +92,11 @@ impl Guest {
                 "append" => guest.append = value.into(),
                 "mem" => guest.mem = number(value, config::MEMORY_MIB)?,
                 "vcpus" => guest.vcpus = number(value, config::VCPUS)?,
-                _ => return Err(format!("there is no key `{key}`; there are: dtb, initrd, append, mem, vcpus")),
+                "device" if value == "pl031" => guest.device = Some(Device::Pl031),
+                "device" => return Err(format!("there is no device `{value}` for guests; there is: pl031")),
+                _ => {
+                    return Err(format!("there is no key `{key}`; there are: dtb, initrd, append, mem, vcpus, device"));
+                }
             }
         }
         Ok(guest)
@@ -223,6 +247,7 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
                 gic,
                 bootargs: &guest.append,
                 initrd: initrd.as_ref().map(|_| at..at + length),
+                device: guest.device,
             })?,
         };
         let (image, dtb) = (add("image", image_bytes), add("dtb", dtb));
@@ -233,6 +258,7 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             append: &guest.append,
             memory_mib: guest.mem,
             vcpus: guest.vcpus,
+            device: guest.device.map(Device::compatible),
             ..config::Guest::new(&guest.name, &image)
         };
         description.push_str(&guest.to_string());
@@ -258,14 +284,13 @@ pub fn words_of(summary: &result::Summary) -> String {
         let traps: u64 = guest.traps.iter().map(|(_, count)| count).sum();
         let end = match guest.end {
             Some(result::End::PoweredOff) => "powered off",
-            Some(result::End::Reset) => "wanted a reset",
             Some(result::End::Killed) => "killed",
             None => "still ran",
         };
         let _ = writeln!(
             text,
-            "{}: {end}; {} switches to it, {} interrupts injected, {} physical interrupts, {traps} traps:",
-            guest.name, guest.switches, guest.injections, guest.irqs
+            "{}: {end}; {} restarts, {} switches to it, {} interrupts injected, {} physical interrupts, {traps} traps:",
+            guest.name, guest.restarts, guest.switches, guest.injections, guest.irqs
         );
         for (class, count) in &guest.traps {
             let _ = writeln!(text, "  {count:>9} {class}");

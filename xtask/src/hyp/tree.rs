@@ -1,5 +1,6 @@
 //! The device tree of a guest: what the hypervisor gives it (`hyp/src/el2/guest.rs`), in the words of QEMU's `virt`.
 
+use super::Device;
 use anyhow::{Context, Result};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use std::ops::Range;
@@ -20,6 +21,8 @@ pub struct Guest<'a> {
     pub bootargs: &'a str,
     /// Where its initramfs lies, if it has one.
     pub initrd: Option<Range<u64>>,
+    /// The device of the machine that it has to itself.
+    pub device: Option<Device>,
 }
 
 /// Handles by which nodes speak of others.
@@ -111,6 +114,19 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
     ] {
         tree.root.add_child(node);
     }
+    match guest.device {
+        Some(Device::Pl031) => tree.root.add_child(node(
+            "pl031@9010000",
+            &[
+                ("compatible", [text(Device::Pl031.compatible()), text("arm,primecell")].concat()),
+                ("reg", cells(&[0x901_0000, 0x1000])),
+                ("interrupts", words(&[SPI, 2, LEVEL])),
+                ("clocks", words(&[CLOCK])),
+                ("clock-names", text("apb_pclk")),
+            ],
+        )?),
+        None => {}
+    }
     Ok(tree.to_dtb())
 }
 
@@ -144,14 +160,22 @@ mod tests {
     #[test]
     fn the_kernel_reads_what_the_hypervisor_gives() {
         for gic in [2, 3] {
-            let guest =
-                Guest { ram: 64 << 20, vcpus: 3, gic, bootargs: "a \"b c\"", initrd: Some(0x4200_0000..0x4200_1234) };
+            let guest = Guest {
+                ram: 64 << 20,
+                vcpus: 3,
+                gic,
+                bootargs: "a \"b c\"",
+                initrd: Some(0x4200_0000..0x4200_1234),
+                device: Some(Device::Pl031),
+            };
             let blob = tree(&guest).unwrap();
             let machine = Machine::parse(&blob).unwrap();
             let region = |base, size| Region { base, size };
             assert_eq!(machine.memory[..], [region(RAM, 64 << 20)]);
             assert_eq!(machine.initrd, Some(region(0x4200_0000, 0x1234)));
             assert_eq!((machine.cpus, machine.timer_irq, machine.uart_irq), (3, 27, 33));
+            assert_eq!(drivers::dt::device(&blob, "arm,pl031"), Some((region(0x901_0000, 0x1000), 34)));
+            assert!(drivers::dt::cpus(&blob).eq([0, 1, 2]));
             let console = machine.console;
             assert_eq!((console.uart, console.clock), (region(0x900_0000, 0x1000), Some(24_000_000)));
             assert_eq!((console.psci, console.bootargs), (Some(Conduit::Hvc), guest.bootargs));
