@@ -45,7 +45,6 @@ pub fn init(machine: &Machine<'_>) {
             Box::new(unsafe { V2::new(map_device(gicd).as_ptr(), map_device(gicc).as_ptr()) })
         }
         Gic::V3 { gicd, gicr } => {
-            let mpidr = aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MPIDR_EL1);
             // SAFETY: as above.
             Box::new(unsafe { V3::new(map_device(gicd), map_device(gicr), machine.cpus) })
         }

@@ -103,7 +103,7 @@ pub fn cpu() -> usize {
 /// Unmasks IRQs.
 pub fn unmask_irqs() {
     // SAFETY: the guest has said what takes its exceptions.
-    unsafe { core::arch::asm!("msr daifclr, #2", options(nostack, preserves_flags)) };
+    unsafe { core::arch::asm!("msr daifclr, #2", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Masks IRQs.
@@ -116,6 +116,17 @@ pub fn mask_irqs() {
 pub fn wait() {
     // SAFETY: waiting harms nobody.
     unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+}
+
+/// Waits until interrupts have made something true. It looks with them masked, so that none comes between the look and the WFI.
+/// Leaves them masked.
+pub fn wait_until(mut done: impl FnMut() -> bool) {
+    mask_irqs();
+    while !done() {
+        wait();
+        unmask_irqs();
+        mask_irqs();
+    }
 }
 
 /// Reads a device register of 1, 2, 4 or 8 bytes by one plain load.

@@ -33,12 +33,8 @@ fn each(cpu: usize) -> ! {
     if cpu == 0 {
         gic::send_sgi(SGI, 1 << 1);
     }
-    guest::unmask_irqs();
     // The handler passes it on.
-    while TAKEN[cpu].load(SeqCst) < ROUNDS {
-        guest::wait();
-    }
-    guest::mask_irqs();
+    guest::wait_until(|| TAKEN[cpu].load(SeqCst) >= ROUNDS);
     if cpu != 0 {
         psci::call(psci::CPU_OFF, 0, 0, 0);
     }

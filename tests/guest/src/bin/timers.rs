@@ -27,11 +27,7 @@ fn each(cpu: usize) -> ! {
     gic::init();
     gic::enable(timer::VIRTUAL, 0x80);
     timer::set_virtual(PERIOD);
-    guest::unmask_irqs();
-    while TAKEN[cpu].load(SeqCst) < TICKS {
-        guest::wait();
-    }
-    guest::mask_irqs();
+    guest::wait_until(|| TAKEN[cpu].load(SeqCst) >= TICKS);
     record!("ticks", "\"cpu\":{cpu},\"taken\":{}", TAKEN[cpu].load(SeqCst));
     if cpu != 0 {
         psci::call(psci::CPU_OFF, 0, 0, 0);
