@@ -301,7 +301,7 @@ struct MachineArgs {
     /// Version of the interrupt controller
     #[arg(long, value_name = "VERSION", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: u8,
-    /// CPUs in the machine; one is started for now
+    /// CPUs in the machine
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     smp: u8,
     /// Memory in MiB

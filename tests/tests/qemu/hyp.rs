@@ -41,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 17] = [
+    let rest: [(&str, Test); 19] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("off.by.all.is.no.power.off", || code("d4000002", CPU_OFF, GUEST_DIED, Some(End::Killed))),
@@ -58,6 +58,8 @@ pub fn trials() -> Vec<Trial> {
         ("tpidr2", || kept_apart(0xd51b_d0a1, 0xd53b_d0a5)),
         ("no.memory", no_memory),
         ("timers", timers),
+        ("busy", busy),
+        ("big", big),
         ("restart", restart),
         ("pass.through", pass_through),
         ("device.of.two", device_of_two),
@@ -511,5 +513,28 @@ fn device_of_two() -> Result<()> {
         same("exit code", ran.outcome.code, PANIC)?;
         let result = ran.outcome.result.as_ref().context("no result")?;
         same("(kind, slot)", (result["kind"].as_str(), result["slot"].is_null()), (Some("hyp_panic"), true))
+    })
+}
+
+/// An SGI reaches a vCPU that another CPU runs and that never traps of itself.
+fn busy() -> Result<()> {
+    for gic in [2, 3] {
+        let guests = vec![Guest { vcpus: 2, ..small("busy") }];
+        run(&Config { gic, smp: 2, guests, timeout: Some(Duration::from_secs(20)), ..Config::default() }, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let taken = ran.records.iter().find(|record| record["kind"] == "busy").context("no record")?;
+            same("SGIs taken", taken["taken"].to_string(), "[50,50]".into())
+        })?;
+    }
+    Ok(())
+}
+
+/// The largest guest beside the smallest.
+fn big() -> Result<()> {
+    let mut config = two();
+    (config.guests[0].mem, config.guests[1].mem) = (1024, 64);
+    run(&config, |ran| {
+        suites(ran)?;
+        nothing_leaked(&ran.summary()?)
     })
 }
