@@ -2,7 +2,7 @@
 
 use crate::memory::{self, MAIR};
 use crate::traps::HCR_EL2;
-use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, write_sysreg};
+use crate::{console, gic, guest, power, read_sysreg, report, sched, ssbd, timer, write_sysreg};
 use core::arch::global_asm;
 use core::ptr::NonNull;
 use drivers::bootargs;
@@ -48,7 +48,8 @@ fn init_traps() {
     fn field(register: u64, shift: u32) -> u64 {
         register >> shift & 0xf
     }
-    let (dfr0, mmfr0) = (read_sysreg!("id_aa64dfr0_el1"), read_sysreg!("id_aa64mmfr0_el1"));
+    let dfr0 = read_sysreg!("id_aa64dfr0_el1");
+    let (mmfr0, mmfr1) = (read_sysreg!("id_aa64mmfr0_el1"), read_sysreg!("id_aa64mmfr1_el1"));
     // PMUVer: 0 is none, 15 one that is not the architecture's. All its counters are EL1's (HPMN), which traps.
     let counters = if matches!(field(dfr0, 8), 1..15) { read_sysreg!("pmcr_el0") >> 11 & 0x1f } else { 0 };
     // SAFETY: each of these is about what a guest may do; there is none yet.
@@ -62,6 +63,10 @@ fn init_traps() {
         write_sysreg!("vttbr_el2", 0);
         if crate::vcpu::has_ras() {
             write_sysreg!("S3_4_C5_C2_3", 0); // VSESR_EL2
+        }
+        // FEAT_HCX: nothing of what it is about.
+        if field(mmfr1, 40) != 0 {
+            write_sysreg!("S3_4_C1_C2_2", 0); // HCRX_EL2
         }
         // FEAT_FGT: no fine-grained traps.
         if field(mmfr0, 56) != 0 {
@@ -124,8 +129,12 @@ extern "C" fn start(dtb: u64) -> ! {
     );
     gic::init(&machine);
     timer::init();
+    ssbd::init(console.psci == Some(dt::Conduit::Smc));
     for word in bootargs::words(console.bootargs) {
-        log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
+        match word {
+            word if word == *"ssbd=force" => ssbd::force(),
+            _ => log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>()),
+        }
     }
     guest::init(machine.initrd);
     sched::idle_loop()

@@ -2,12 +2,14 @@
 
 use crate::console::GuestConsole;
 use crate::memory::{self, BLOCK};
+use crate::service::Service;
 use crate::stage2::{self, Stage2};
 use crate::sync::IrqLock;
 use crate::vcpu::{State, Vcpu};
-use crate::{gic, power, report, sched, vgic};
+use crate::{gic, power, report, sched, ssbd, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
+use core::ops::Range;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use drivers::dt::Region;
@@ -15,7 +17,7 @@ use heapless::{String, Vec};
 use hyp::config::{self, Serrors};
 use hyp::image;
 use hyp::pl011::{self, Pl011};
-use hyp::result::{End, GuestSummary, MAX_GUESTS, Summary};
+use hyp::result::{End, GuestSummary, MAX_GUESTS, Mitigations, Summary};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
 use hyp::vgic::{Region as Frame, Version, Vgic};
@@ -38,8 +40,11 @@ const SPIS: usize = 64;
 const GICD_SIZE: [u64; 2] = [0x1000, 0x1_0000];
 const GICR_SIZE: u64 = 0x2_0000;
 
-/// ARCH_WORKAROUND_1, 2 and 3: there, and of the CPUs there are so far none needs them.
-pub const WORKAROUNDS: [Workaround; 3] = [Workaround::Unaffected; 3];
+/// ARCH_WORKAROUND_1, 2 and 3: there; of the CPUs there are so far none needs 1 and 3.
+pub fn workarounds() -> [Workaround; 3] {
+    let second = if ssbd::is_dynamic() { Workaround::Required } else { Workaround::Unaffected };
+    [Workaround::Unaffected, second, Workaround::Unaffected]
+}
 
 /// What a guest did. One CPU writes.
 pub struct Counters {
@@ -47,7 +52,7 @@ pub struct Counters {
     pub traps: [AtomicU64; 64],
     /// Physical interrupts while it ran.
     pub irqs: AtomicU64,
-    /// SErrors that are its.
+    /// SErrors that were made pending for it.
     pub serrors: AtomicU64,
     /// Virtual interrupts that it acknowledged from List Registers.
     pub injections: AtomicU64,
@@ -83,8 +88,12 @@ pub struct Guest {
     pub registers: SystemRegisters,
     /// Whether it takes its own SErrors; else they end everything.
     pub serrors_diverse: bool,
+    /// The test service, if it has it.
+    pub service: Option<Service>,
     /// What it did.
     pub counters: Counters,
+    /// Calls of the mitigation of speculative store bypass, where they are counted.
+    pub ssbd: IrqLock<Mitigations>,
     uart: IrqLock<(Pl011, GuestConsole)>,
     vcpus: Once<Box<[Vcpu]>>,
     end: IrqLock<Option<End>>,
@@ -93,7 +102,7 @@ pub struct Guest {
 static GUESTS: Once<Vec<&'static Guest, MAX_GUESTS>> = Once::new();
 
 /// All guests.
-fn guests() -> impl Iterator<Item = &'static Guest> {
+pub fn guests() -> impl Iterator<Item = &'static Guest> {
     GUESTS.get().into_iter().flatten().copied()
 }
 
@@ -133,6 +142,8 @@ impl Guest {
             vgic: IrqLock::new(vgic),
             registers: SystemRegisters::new(gic, crate::cpu::id_register),
             serrors_diverse: config.serrors == Serrors::Diverse,
+            service: config.service.map(Service::new),
+            ssbd: IrqLock::new(Mitigations::default()),
             counters: Counters {
                 traps: [const { AtomicU64::new(0) }; 64],
                 irqs: AtomicU64::new(0),
@@ -161,10 +172,10 @@ impl Guest {
         unsafe { with_exposed_provenance_mut::<u8>(at as usize).copy_from(bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Cleans and invalidates its RAM from the data caches, by address; and drops instructions that may be stale.
-    pub fn clean_ram(&self) {
+    /// Cleans and invalidates a part of its RAM from the data caches, by address; and drops instructions that may be stale.
+    pub fn clean(&self, part: Range<u64>) {
         let line = 4 << (crate::read_sysreg!("ctr_el0") >> 16 & 0xf);
-        for address in (self.host.base..self.host.end()).step_by(line) {
+        for address in (self.host.base + part.start..self.host.base + part.end).step_by(line) {
             // SAFETY: what is in the caches is written to memory.
             unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
         }
@@ -248,6 +259,7 @@ impl Guest {
             serrors: self.counters.serrors.load(Relaxed),
             injections: self.counters.injections.load(Relaxed),
             switches: self.counters.switches.load(Relaxed),
+            ssbd: self.ssbd.lock().clone(),
         }
     }
 }
@@ -305,7 +317,7 @@ pub fn init(archive: Option<Region>) {
         guest.load(plan.dtb, dtb);
         guest.load(plan.initrd, initrd);
         // It begins with its caches off.
-        guest.clean_ram();
+        guest.clean(0..guest.host.size);
         log::info!("{}: {} MiB, {} vCPU, entered at {:#x}", config.name, config.memory_mib, config.vcpus, plan.entry);
         // SAFETY: it is off, and was never on.
         unsafe { guest.vcpus()[0].reset(plan.entry, plan.dtb) };
@@ -314,6 +326,7 @@ pub fn init(archive: Option<Region>) {
     }
     GUESTS.call_once(|| guests);
     for guest in self::guests() {
+        guest.service.iter().for_each(Service::begin);
         sched::start(&guest.vcpus()[0]);
     }
 }

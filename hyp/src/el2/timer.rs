@@ -2,7 +2,7 @@
 
 use crate::sync::IrqMask;
 use crate::vcpu::{State, Vcpu};
-use crate::{cpu, guest, read_sysreg, sched, vgic, write_sysreg};
+use crate::{cpu, guest, read_sysreg, sched, service, vgic, write_sysreg};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How often another vCPU gets its turn.
@@ -64,7 +64,7 @@ fn set(now: u64) {
         update_line(vcpu, now);
         vcpu.physical_timer.lock().deadline().filter(|&deadline| deadline > now)
     });
-    let first = blocked.chain(tick).chain(running).min();
+    let first = blocked.chain(tick).chain(running).chain(service::deadline()).min();
     // SAFETY: the timer is the hypervisor's own.
     unsafe { write_sysreg!("cnthp_cval_el2", first.unwrap_or(u64::MAX)) };
     cpu::isb();
@@ -78,6 +78,7 @@ fn blocked() -> impl Iterator<Item = &'static Vcpu> {
 /// The timer interrupt: wakes the vCPUs whose timers are due, and ends the turn of the current one if it is over.
 pub fn interrupt() {
     let now = now();
+    service::tick(now);
     for vcpu in blocked().filter(|vcpu| vcpu.deadline(false).is_some_and(|deadline| deadline <= now)) {
         update_line(vcpu, now);
         sched::start(vcpu);
