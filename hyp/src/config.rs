@@ -11,6 +11,7 @@
 //! assert_eq!((guests[1].image, guests[1].vcpus), ("vmlinuz", 2));
 //! ```
 
+use crate::service::Plan;
 use core::fmt;
 use core::ops::RangeInclusive;
 use heapless::Vec;
@@ -55,6 +56,23 @@ pub struct Guest<'a> {
     pub serrors: Serrors,
     /// `device`: what a device of the machine is compatible with, in its device tree, that the guest has to itself.
     pub device: Option<&'a str>,
+    /// `service`: the test service is on, and has this plan.
+    pub service: Option<Plan>,
+}
+
+impl Serrors {
+    /// Reads `diverse` or `panic`.
+    pub fn parse(text: &str) -> Option<Serrors> {
+        [Serrors::Diverse, Serrors::Panic].into_iter().find(|serrors| serrors.name() == text)
+    }
+
+    /// As [`parse`](Serrors::parse) reads it.
+    const fn name(self) -> &'static str {
+        match self {
+            Serrors::Diverse => "diverse",
+            Serrors::Panic => "panic",
+        }
+    }
 }
 
 impl<'a> Guest<'a> {
@@ -70,6 +88,7 @@ impl<'a> Guest<'a> {
             vcpus: 1,
             serrors: Serrors::Diverse,
             device: None,
+            service: None,
         }
     }
 }
@@ -122,12 +141,9 @@ pub fn guests(text: &str) -> Result<Vec<Guest<'_>, GUESTS_MAX>, Error> {
                 let count = value.parse().ok().filter(|count| VCPUS.contains(count));
                 guest.vcpus = count.ok_or(error("there can be 1 to 8 vCPUs"))?;
             }
-            "serrors" => {
-                guest.serrors = match value {
-                    "diverse" => Serrors::Diverse,
-                    "panic" => Serrors::Panic,
-                    _ => return Err(error("serrors is diverse or panic")),
-                }
+            "serrors" => guest.serrors = Serrors::parse(value).ok_or(error("serrors is diverse or panic"))?,
+            "service" => {
+                guest.service = Some(Plan::parse(value).ok_or(error("service is `on`, or when SErrors come"))?);
             }
             _ => return Err(error("no such key")),
         }
@@ -163,16 +179,13 @@ fn check_name(name: &str, guests: &[Guest<'_>]) -> Result<(), &'static str> {
 
 impl fmt::Display for Guest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Guest { name, image, dtb, initrd, append, memory_mib, vcpus, serrors, device } = self;
-        let serrors = match serrors {
-            Serrors::Diverse => "diverse",
-            Serrors::Panic => "panic",
-        };
+        let Guest { name, image, dtb, initrd, append, memory_mib, vcpus, serrors, device, service } = self;
         writeln!(f, "guest {name}\nimage {image}")?;
         for (key, file) in [("dtb", dtb), ("initrd", initrd), ("device", device)] {
             file.map_or(Ok(()), |file| writeln!(f, "{key} {file}"))?;
         }
-        writeln!(f, "append {append}\nmemory {memory_mib}\nvcpus {vcpus}\nserrors {serrors}")
+        writeln!(f, "append {append}\nmemory {memory_mib}\nvcpus {vcpus}\nserrors {}", serrors.name())?;
+        service.map_or(Ok(()), |plan| writeln!(f, "service {plan}"))
     }
 }
 
@@ -190,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let text = "guest g\nimage i\ndtb d\ninitrd r\nappend  a=\"b c\" \nmemory 1024\nvcpus 8\nserrors panic\ndevice arm,pl031\n\n";
+        let text = "guest g\nimage i\ndtb d\ninitrd r\nappend  a=\"b c\" \nmemory 1024\nvcpus 8\nserrors panic\ndevice arm,pl031\nservice on\n\n";
         let expected = Guest {
             dtb: Some("d"),
             initrd: Some("r"),
@@ -199,6 +212,7 @@ mod tests {
             vcpus: 8,
             serrors: Serrors::Panic,
             device: Some("arm,pl031"),
+            service: Some(Plan::default()),
             ..Guest::new("g", "i")
         };
         assert_eq!(guests(text).unwrap(), [expected]);
@@ -226,6 +240,7 @@ mod tests {
             ("guest a\nimage i\nvcpus 0", 3),
             ("guest a\nimage i\nvcpus 9", 3),
             ("guest a\nimage i\nserrors maybe", 3),
+            ("guest a\nimage i\nservice off", 3),
             ("guest a\n\nimage i\ncolour blue", 4),
             ("guest a\nimage i\nappend", 3),
             ("guest a\nimage i\ndevice ", 3),
@@ -242,19 +257,21 @@ mod tests {
         fn what_is_written_is_read(
             name in "[^\\p{Cc}:<>]{1,5}", image in "[^\n]{1,20}", dtb in prop::option::of("[^\n]{1,9}"),
             initrd in prop::option::of("[^\n]{1,9}"), append in "[^\n]{0,40}", memory_mib in MEMORY_MIB, vcpus in VCPUS,
-            panic: bool, device in prop::option::of("[^\n]{1,9}"),
+            panic: bool, device in prop::option::of("[^\n]{1,9}"), service: Option<u64>,
         ) {
             prop_assume!(name.len() <= NAME_MAX);
             let serrors = if panic { Serrors::Panic } else { Serrors::Diverse };
             let (dtb, initrd, device) = (dtb.as_deref(), initrd.as_deref(), device.as_deref());
             let append = append.as_str();
-            let guest = Guest { name: &name, image: &image, dtb, initrd, append, memory_mib, vcpus, serrors, device };
+            let service = service.map(|after| Plan { after: Some(after), ..Plan::default() });
+            let guest =
+                Guest { name: &name, image: &image, dtb, initrd, append, memory_mib, vcpus, serrors, device, service };
             let text = guest.to_string() + &Guest::new("another", "i").to_string();
             prop_assert_eq!(guests(&text).unwrap()[0], guest);
         }
 
         #[test]
-        fn any_text_is_survived(text in "((guest|image|dtb|append|memory|vcpus|serrors|device|[a-z]*) ?[^\n]{0,9}\n?){0,12}") {
+        fn any_text_is_survived(text in "((guest|image|dtb|append|memory|vcpus|serrors|device|service|[a-z]*) ?[^\n]{0,9}\n?){0,12}") {
             if let Ok(guests) = guests(&text) {
                 prop_assert!(guests.iter().all(|guest| !guest.image.is_empty() && VCPUS.contains(&guest.vcpus)));
             }

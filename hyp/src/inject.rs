@@ -4,7 +4,7 @@
 //! writes the result into the guest's registers, and enters it. A virtual SError is not of these: HCR_EL2.VSE has the
 //! CPU deliver it.
 
-use trap::esr::Ec;
+use trap::esr::{Ec, Esr};
 use trap::pstate::{Mode, Pstate};
 use trap::slot::Slot;
 
@@ -25,6 +25,8 @@ pub enum Injected {
         /// Its virtual address, for FAR_EL1.
         address: u64,
     },
+    /// BRK, or BKPT of AArch32, which came to EL2: with its own syndrome.
+    Break(Esr),
 }
 
 /// The guest as the trap found it.
@@ -111,6 +113,7 @@ pub fn inject(exception: Injected, interrupted: &Interrupted, features: Features
         Injected::InstructionAbort { address } => {
             (class(Ec::INSTRUCTION_ABORT_LOWER, Ec::INSTRUCTION_ABORT_CURRENT), EXTERNAL, Some(address))
         }
+        Injected::Break(esr) => (esr.ec(), esr.iss().into(), None),
     };
     // VBAR_EL1's lower 11 bits are RES0; a slot is 32 instructions.
     let pc = (interrupted.vbar & !0x7ff) + slot as u64 * 0x80;
@@ -163,6 +166,8 @@ mod tests {
             (data, 4, 0x9600_0050, Some(0xdead_0000)),
             (fetch, 0x10, 0x8200_0010, Some(0xbad0)),
             (fetch, 5, 0x8600_0010, Some(0xbad0)),
+            (Injected::Break(Esr(0xf200_0800)), 5, 0xf200_0800, None),
+            (Injected::Break(Esr(0xe200_0012)), 0x30, 0xe200_0012, None),
         ] {
             let taken = inject(exception, &from(pstate), NONE);
             assert_eq!((taken.esr, taken.far), (esr, far), "{exception:?}");

@@ -15,6 +15,8 @@
 //! | [`config`] | which guests there are | [`config::guests`] |
 //! | [`image`] | where a guest's image, device tree and initramfs go | [`image::plan`] |
 //! | [`vgic`] | the virtual interrupt controller, and what goes into the List Registers | [`vgic::Vgic`] |
+//! | [`aarch32`] | conditions of trapped AArch32 instructions | [`aarch32::condition_holds`] |
+//! | [`service`] | SErrors for guests under test | [`service::Plan`] |
 //! | [`result`] | what the host is told in the end | [`result::Summary`] |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,6 +24,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod aarch32;
 pub mod config;
 pub mod image;
 pub mod inject;
@@ -29,6 +32,7 @@ pub mod mmio;
 pub mod pl011;
 pub mod psci;
 pub mod result;
+pub mod service;
 pub mod smccc;
 pub mod sysreg;
 pub mod timer;

@@ -93,12 +93,23 @@ pub struct GuestSummary {
     pub traps: Vec<(String<32>, u64), 24>,
     /// Physical interrupts that came while it ran.
     pub irqs: u64,
-    /// SErrors that came while it ran, or that it left pending.
+    /// SErrors that it was given: for those that came while it ran, or that it left pending.
     pub serrors: u64,
     /// Virtual interrupts that it acknowledged from List Registers.
     pub injections: u64,
     /// How often one of its vCPUs was switched to.
     pub switches: u64,
+    /// The mitigation of speculative store bypass, where its calls are counted.
+    pub ssbd: Mitigations,
+}
+
+/// Calls of a mitigation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mitigations {
+    /// How many.
+    pub count: u64,
+    /// What the first were for: on or off.
+    pub first: Vec<bool, 16>,
 }
 
 /// How a guest ended.
@@ -142,6 +153,7 @@ mod tests {
         let mut guest =
             GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
         while guest.traps.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
+        while guest.ssbd.first.push(false).is_ok() {}
         let mut summary = Summary { kind: "hyp_summary".parse().unwrap(), ..Default::default() };
         while summary.guests.push(guest.clone()).is_ok() {}
         let mut json = std::vec![0; JSON_MAX];

@@ -39,14 +39,24 @@ pub struct Hypervisor {
 impl Hypervisor {
     /// Builds it, as [`Images::build`] does the kernel.
     pub fn build() -> Result<Hypervisor> {
+        Hypervisor::build_with("el2", "hyp")
+    }
+
+    /// The one for tests that makes up SErrors where QEMU has none.
+    pub fn build_made_up() -> Result<Hypervisor> {
+        Hypervisor::build_with("made-up", "made-up")
+    }
+
+    /// With these features, into this folder.
+    fn build_with(features: &str, name: &str) -> Result<Hypervisor> {
         let root = workspace::root()?;
         let folder = build_folder(&root)?;
         let _lock = lock(&folder)?;
         let mut hyp = compiler(&root)?.cargo(&root, "build");
-        hyp.args(["--package", "hyp", "--features=el2", "--bin", "hyp"]);
+        hyp.args(["--package", "hyp", "--features", features, "--bin", "hyp"]);
         let built = executables(&mut hyp)?;
         let bytes = read(built.get("hyp").context("cargo built no program `hyp`")?)?;
-        let hyp = folder.join("hyp");
+        let hyp = folder.join(name);
         let (elf, image) = (hyp.join("hyp"), hyp.join("Image"));
         workspace::write(&image, &elf::flatten(&bytes).context("the hypervisor cannot be made a boot image")?)?;
         workspace::write(&elf, &bytes)?;

@@ -160,7 +160,11 @@ replace_ttbr0:
 early_table:
     .skip   4096
 
+    // Below it nothing will be mapped (stacks.rs).
     .section .bss.boot_stack, "aw", %nobits
-    .balign 16
+    .balign 4096
+    .global boot_stack_guard
+boot_stack_guard:
+    .skip   4096
 boot_stack:
     .skip   {STACK_SIZE}

@@ -1,8 +1,11 @@
 //! From the first instruction to the first guest.
 
 use crate::memory::{self, MAIR};
+use crate::stacks::Guarded;
 use crate::traps::HCR_EL2;
-use crate::{console, control, gic, percpu, power, read_sysreg, report, sched, stage2, timer, write_sysreg};
+use crate::{
+    console, control, gic, percpu, power, read_sysreg, report, sched, ssbd, stacks, stage2, timer, write_sysreg,
+};
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
@@ -52,7 +55,8 @@ fn init_traps() {
     fn field(register: u64, shift: u32) -> u64 {
         register >> shift & 0xf
     }
-    let (dfr0, mmfr0) = (read_sysreg!("id_aa64dfr0_el1"), read_sysreg!("id_aa64mmfr0_el1"));
+    let dfr0 = read_sysreg!("id_aa64dfr0_el1");
+    let (mmfr0, mmfr1) = (read_sysreg!("id_aa64mmfr0_el1"), read_sysreg!("id_aa64mmfr1_el1"));
     // PMUVer: 0 is none, 15 one that is not the architecture's. All its counters are EL1's (HPMN), which traps.
     let counters = if matches!(field(dfr0, 8), 1..15) { read_sysreg!("pmcr_el0") >> 11 & 0x1f } else { 0 };
     // SAFETY: each of these is about what a guest may do; there is none yet.
@@ -66,6 +70,10 @@ fn init_traps() {
         write_sysreg!("vttbr_el2", 0);
         if crate::vcpu::has_ras() {
             write_sysreg!("S3_4_C5_C2_3", 0); // VSESR_EL2
+        }
+        // FEAT_HCX: nothing of what it is about.
+        if field(mmfr1, 40) != 0 {
+            write_sysreg!("S3_4_C1_C2_2", 0); // HCRX_EL2
         }
         // FEAT_FGT: no fine-grained traps.
         if field(mmfr0, 56) != 0 {
@@ -130,8 +138,12 @@ extern "C" fn start(dtb: u64) -> ! {
             Gic::V3 { .. } => "GICv3",
         },
     );
+    ssbd::init(console.psci == Some(dt::Conduit::Smc));
     for word in bootargs::words(console.bootargs) {
-        log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
+        match word {
+            word if word == *"ssbd=force" => ssbd::force(),
+            _ => log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>()),
+        }
     }
     control::init(machine.initrd, blob);
     sched::idle_loop()
@@ -165,11 +177,14 @@ fn start_cpus(blob: &[u8]) -> usize {
     let others = dt::cpus(blob).filter(|&affinity| affinity != this);
     for (cpu, affinity) in percpu::all().iter().skip(1).zip(others) {
         let started = STARTED.load(SeqCst);
-        let stack = Box::leak(alloc::vec![0u8; STACK_SIZE].into_boxed_slice());
+        // SAFETY: bytes.
+        let stack = unsafe { Guarded::<[u8; stacks::STACK_SIZE]>::zeroed() };
         // SAFETY: one past the last byte.
-        let end = unsafe { stack.as_mut_ptr().add(STACK_SIZE) };
+        let end = unsafe { stack.as_ptr().add(1).cast() };
+        // It is the CPU's for good.
+        core::mem::forget(stack);
         // It reads this with its caches off; it is never freed, for one that is late.
-        let boot = Box::leak(Box::new(Secondary { tables: read_sysreg!("ttbr0_el2"), cpu, stack: align_down(end) }));
+        let boot = Box::leak(Box::new(Secondary { tables: read_sysreg!("ttbr0_el2"), cpu, stack: end }));
         // SAFETY: what is in the caches goes to memory.
         unsafe { asm!("dc cvac, {}", "dsb sy", in(reg) &raw const *boot, options(nostack, preserves_flags)) };
         if let Err(why) = power::cpu_on(affinity, &raw const secondary_start as u64, &raw const *boot as u64) {
@@ -184,11 +199,6 @@ fn start_cpus(blob: &[u8]) -> usize {
         }
     }
     STARTED.load(SeqCst)
-}
-
-/// A stack's end is a multiple of 16.
-fn align_down(end: *mut u8) -> *mut u8 {
-    end.map_addr(|address| address & !15)
 }
 
 /// The first Rust code of another CPU: on its own stack, with the final tables, DAIF masked.

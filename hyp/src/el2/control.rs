@@ -5,7 +5,7 @@
 
 use crate::guest::{Ending, Guest, Refusal};
 use crate::sync::IrqLock;
-use crate::{gic, memory, percpu, power, report, sched};
+use crate::{gic, memory, percpu, power, report, sched, service};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use drivers::dt::{self, Region};
@@ -71,7 +71,10 @@ impl Guests {
         guest.load(plan.dtb, dtb);
         guest.load(plan.initrd, initrd);
         // It begins with its caches off.
-        guest.clean_ram();
+        for block in (0..guest.host.size).step_by(memory::BLOCK as usize) {
+            guest.clean(block..block + memory::BLOCK);
+            sched::yield_now();
+        }
         let (mib, vcpus) = (config.memory_mib, config.vcpus);
         log::info!(
             "{name}: {mib} MiB, {vcpus} vCPU{}, entered at {:#x}",
@@ -84,6 +87,12 @@ impl Guests {
         unsafe { guest.vcpus()[0].reset(plan.entry, plan.dtb) };
         self.slots[index].guest = Some(guest);
     }
+}
+
+/// A guest that was made begins.
+fn begin(guest: &'static Guest) {
+    service::begin(guest);
+    sched::start(&guest.vcpus()[0]);
 }
 
 /// Makes the guests that the archive tells of, and has them begin. `blob` is the machine's device tree.
@@ -108,9 +117,7 @@ pub fn init(archive: Option<Region>, blob: &'static [u8]) {
         .collect();
     guests.usage = memory::usage();
     (0..guests.slots.len()).for_each(|index| guests.make(index));
-    for guest in guests.slots.iter().filter_map(|slot| slot.guest) {
-        sched::start(&guest.vcpus()[0]);
-    }
+    guests.slots.iter().filter_map(|slot| slot.guest).for_each(begin);
     *GUESTS.lock() = Some(guests);
 }
 
@@ -132,9 +139,7 @@ pub fn look_after_guests() {
             Ending::Reset => {
                 slot.summary.restarts += 1;
                 guests.make(index);
-                if let Some(guest) = guests.slots[index].guest {
-                    sched::start(&guest.vcpus()[0]);
-                }
+                guests.slots[index].guest.into_iter().for_each(begin);
             }
         }
     }

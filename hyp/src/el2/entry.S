@@ -2,6 +2,9 @@
 // handlers think.
 //
 // sp while a guest runs: the end of the frame, where the vCPU's StackTop lies (vcpu.rs).
+//
+// DAIF: the CPU masks all of it for an exception that comes to EL2. What is unmasked is said where it is; before each eret all is
+// masked again.
 
     .section .entry.text, "ax"
 
@@ -23,12 +26,13 @@
 
 // entry: the frame.
 //
-// Live: x0..x30 as they were interrupted; sp = where the frame ends. DAIF is fully masked. With `compat` the guest was in AArch32,
-// where the top halves of the registers are anything. Leaves x0..x3 and x21..x23 clobbered, once they are saved.
-    .macro  entry guest, compat
+// Live: x0..x30 as they were interrupted; sp = where the frame ends. DAIF is fully masked. With `compat` the guest was in AArch32
+// at EL0: the top halves of its registers, x0 to x14, are anything; the others it does not have, and they are as EL1 left them. Leaves x0..x3 and x21..x23 clobbered, once they are saved: x21 = ELR, or of the
+// hypervisor's own SP as interrupted, x22 = SPSR, x23 = ESR; of a guest x29 = 0. With `moved` that SP is in TPIDR_EL0.
+    .macro  entry guest, compat, moved=0
     sub     sp, sp, #{UREGS_SIZE}
     .if     \compat
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14
     mov     w\n, w\n
     .endr
     .endif
@@ -57,12 +61,16 @@
     save_guest_state
     mov     x29, xzr                    // backtraces end here
     .else
+    .if     \moved
+    mrs     x21, tpidr_el0
+    .else
     add     x21, sp, #{UREGS_SIZE}
+    .endif
     stp     x30, x21, [sp, #{UREGS_LR}]
     .endif
     .endm
 
-// restore_registers: x0..x30 from the frame, which is given up; eret, and nothing past it.
+// restore_registers_and_eret: x0..x30 from the frame, which is given up; eret, and nothing past it. DAIF is fully masked.
     .macro  restore_registers_and_eret
     ldr     x30, [sp, #{UREGS_LR}]
     ldp     x0,  x1,  [sp, #16 * 0]
@@ -88,30 +96,35 @@
 
 // guest_vector: a trap from a guest. The order matters; see traps.rs.
 //
-// `iflags`: what is unmasked while the handler runs. Live as for `entry`. Without a `syndrome`, ESR_EL2 is an earlier trap's.
+// `iflags`: what is unmasked while the handler runs; until then, but for the window, DAIF is fully masked. Live as for `entry`; then
+// x19 = whether an SError came in the window, x20 = the first two bytes of StackTop, which calls keep. Without a `syndrome`, ESR_EL2
+// is an earlier trap's.
     .macro  guest_vector compat, syndrome, iflags, trap
     entry   1, \compat
     .if     \syndrome == 0
     str     xzr, [sp, #{UREGS_HSR}]
     .endif
-    // A flag that an SError in the window sets; the call keeps it.
     mov     x19, xzr
-    ldrb    w0, [sp, #{UREGS_SIZE} + {TOP_SERROR_WINDOW}]
-    cbz     w0, 1f
+    ldrh    w20, [sp, #{UREGS_SIZE}]
+    tbz     w20, #0, 1f                 // StackTop.serror_window
     bl      check_pending_guest_serror
-1:  msr     daifclr, #\iflags
+    // enter_hypervisor_from_guest_preirq: what is to be done before anything is unmasked.
+1:  tbz     w20, #8, 2f                 // StackTop.ssbd_off
+    mov     w0, #1
+    bl      {mitigate}
+2:  msr     daifclr, #\iflags
     mov     x0, sp
     bl      enter_hypervisor_from_guest
     // The SError came first, and the guest takes it first; then it comes back to what brought us here.
-    cbnz    x19, 2f
+    cbnz    x19, 3f
     mov     x0, sp
     bl      \trap
-2:  b       return_to_guest
+3:  b       return_to_guest
     .endm
 
-// hyp_vector: a trap from the hypervisor itself. `iflags`: inherit what was unmasked (1), but for IRQs (2), or nothing (0).
-    .macro  hyp_vector inherit, trap
-    entry   0, 0
+// hyp_vector: a trap from the hypervisor itself. `inherit`: what was unmasked is again (1), but for IRQs (2), or nothing is (0).
+    .macro  hyp_vector inherit, trap, moved=0
+    entry   0, 0, \moved
     .if     \inherit
     and     x0, x22, #0x3c0             // SPSR_EL2.DAIF
     .if     \inherit == 2
@@ -129,7 +142,7 @@
     b       \label
     .endm
 
-// A slot that nothing may use.
+// invalid: a slot that nothing may use. All stays masked.
     .macro  invalid label, slot, guest
 \label:
     entry   \guest, 0
@@ -169,15 +182,25 @@ hyp_traps_vector:
     invalid guest_fiq, 10, 1
     invalid guest_fiq_compat, 14, 1
 
+// Nothing of the hypervisor's own is resumed, and it may be the stack that was at fault, overrun or not even aligned: this goes to
+// another one. The scratch registers are the guest's, which does not come back either.
 hyp_sync:
-    hyp_vector 1, do_trap_hyp_sync
+    msr     tpidrro_el0, x0
+    mov     x0, sp
+    msr     tpidr_el0, x0
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{CPU_REPORT_STACK}]
+    mov     sp, x0
+    mrs     x0, tpidrro_el0
+    hyp_vector 1, do_trap_hyp_sync, moved=1
 hyp_irq:
     hyp_vector 2, do_trap_irq
 hyp_error:
     hyp_vector 0, do_trap_hyp_serror
 
 // HVC #0 with ARCH_WORKAROUND_1, 2 or 3 in w0 (SMCCC, DEN0028) is answered here: having come to EL2 and back is what 1 and 3 ask
-// for, and 2 says whether the guest wants speculative store bypass to be safe (w1). No result; x0 and x1, used here, are cleared.
+// for, and 2, where speculative store bypass needs no mitigation, for nothing. No result; x0 and x1, used here, are cleared. The two
+// are saved below sp, where the frame will have them. DAIF is fully masked.
 guest_sync:
     stp     x0, x1, [sp, #-16]
     mrs     x0, esr_el2
@@ -198,11 +221,8 @@ guest_sync_answered:
     dsb     nsh
     isb
 arch_workaround_2:
-    ldur    w1, [sp, #-8]
-    cmp     w1, #0
-    cset    w1, ne
-    strb    w1, [sp, #{TOP_SSBD}]
-    b       guest_sync_answered
+    ldrb    w1, [sp, #{TOP_SSBD_DYNAMIC}]
+    cbz     w1, guest_sync_answered
 guest_sync_slow:
     ldp     x0, x1, [sp, #-16]
     guest_vector 0, 1, 0b0110, do_trap_guest_sync
@@ -219,14 +239,18 @@ guest_error_compat:
     guest_vector 1, 1, 0b0110, do_trap_guest_serror
 
 // check_pending_guest_serror: an SError that the guest left pending is taken at the one instruction between the two labels, where
-// hyp_error finds it to be the guest's and sets x19 in its frame.
+// hyp_error finds it to be the guest's and sets x19 in its frame. DAIF is fully masked but in the window. Keeps all registers.
 check_pending_guest_serror:
     dsb     sy                          // it is pending now, or was not the guest's
     isb
     msr     daifclr, #4
     .global abort_guest_exit_start
 abort_guest_exit_start:
+    .if     {MADE_UP}
+    b       made_up_window              // in tests' hypervisor; clobbers what a call may
+    .else
     isb
+    .endif
     .global abort_guest_exit_end
 abort_guest_exit_end:
     msr     daifset, #4
@@ -239,6 +263,11 @@ return_to_new_vcpu:
 return_to_guest:
     mov     x0, sp
     bl      leave_hypervisor_to_guest
+    // Nothing of the hypervisor's is to be done any more but to restore: the mitigation is as the guest wants it.
+    ldrb    w0, [sp, #{UREGS_SIZE} + {TOP_SSBD_OFF}]
+    cbz     w0, return_from_trap
+    mov     w0, wzr
+    bl      {mitigate}
 
 // From here to eret DAIF is fully masked: a trap in between would overwrite ELR and SPSR.
 return_from_trap:
@@ -260,6 +289,7 @@ return_from_trap:
     msr     spsr_el2, x22
     restore_registers_and_eret
 
+// As return_from_trap, to the hypervisor itself.
 return_to_hypervisor:
     msr     daifset, #0xf
     ldp     x21, x22, [sp, #{UREGS_PC}]

@@ -2,19 +2,21 @@
 
 use crate::console::GuestConsole;
 use crate::memory::{self, BLOCK};
+use crate::service::Service;
 use crate::stage2::Stage2;
 use crate::sync::IrqLock;
 use crate::vcpu::{Counters, Vcpu};
-use crate::{gic, sched, vgic};
+use crate::{gic, sched, service, ssbd, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
+use core::ops::Range;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use drivers::dt::Region;
 use heapless::String;
 use hyp::config::{self, Serrors};
 use hyp::pl011::{self, Pl011};
-use hyp::result::{End, GuestSummary};
+use hyp::result::{End, GuestSummary, Mitigations};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
 use hyp::vgic::{Region as Frame, Version, Vgic};
@@ -36,8 +38,11 @@ const SPIS: usize = 64;
 const GICD_SIZE: [u64; 2] = [0x1000, 0x1_0000];
 const GICR_SIZE: u64 = 0x2_0000;
 
-/// ARCH_WORKAROUND_1, 2 and 3: there, and of the CPUs there are so far none needs them.
-pub const WORKAROUNDS: [Workaround; 3] = [Workaround::Unaffected; 3];
+/// ARCH_WORKAROUND_1, 2 and 3: there; of the CPUs there are so far none needs 1 and 3.
+pub fn workarounds() -> [Workaround; 3] {
+    let second = if ssbd::is_dynamic() { Workaround::Required } else { Workaround::Unaffected };
+    [Workaround::Unaffected, second, Workaround::Unaffected]
+}
 
 /// How a guest's life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,10 @@ pub struct Guest {
     pub registers: SystemRegisters,
     /// Whether it takes its own SErrors; else they end everything.
     pub serrors_diverse: bool,
+    /// The test service, if it has it.
+    pub service: Option<Service>,
+    /// Calls of the mitigation of speculative store bypass, where they are counted.
+    pub ssbd: IrqLock<Mitigations>,
     /// Goes up, with the lock held, whenever the virtual GIC may have changed ([`vgic`]).
     pub vgic_changes: AtomicU64,
     uart: IrqLock<(Pl011, GuestConsole)>,
@@ -112,6 +121,8 @@ impl Guest {
             vgic_changes: AtomicU64::new(0),
             registers: SystemRegisters::new(gic, crate::cpu::id_register),
             serrors_diverse: config.serrors == Serrors::Diverse,
+            service: config.service.map(Service::new),
+            ssbd: IrqLock::new(Mitigations::default()),
             uart: IrqLock::new((Pl011::new(), GuestConsole::new(name))),
             vcpus: Once::new(),
             ending: Once::new(),
@@ -128,6 +139,7 @@ impl Guest {
     /// # Safety
     /// It has ended, no CPU runs one of its vCPUs, and nobody refers to it any more.
     pub unsafe fn free(&'static self) {
+        service::forget(self);
         crate::gic::unroute(self);
         self.stage2.forget();
         memory::give_back(self.host);
@@ -148,15 +160,12 @@ impl Guest {
         unsafe { with_exposed_provenance_mut::<u8>(at as usize).copy_from(bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Cleans and invalidates its RAM from the data caches, by address; and drops instructions that may be stale.
-    pub fn clean_ram(&self) {
+    /// Cleans and invalidates a part of its RAM from the data caches, by address; and drops instructions that may be stale.
+    pub fn clean(&self, part: Range<u64>) {
         let line = 4 << (crate::read_sysreg!("ctr_el0") >> 16 & 0xf);
-        for block in blocks(self.host) {
-            for address in (block..block + BLOCK).step_by(line) {
-                // SAFETY: what is in the caches is written to memory.
-                unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
-            }
-            sched::yield_now();
+        for address in (self.host.base + part.start..self.host.base + part.end).step_by(line) {
+            // SAFETY: what is in the caches is written to memory.
+            unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
         }
         // SAFETY: barriers.
         unsafe { asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
@@ -251,6 +260,12 @@ impl Guest {
         summary.serrors += sum(|counters| &counters.serrors);
         summary.injections += sum(|counters| &counters.injections);
         summary.switches += sum(|counters| &counters.switches);
+        let ssbd = self.ssbd.lock();
+        summary.ssbd.count += ssbd.count;
+        // The first ones only.
+        for &on in &ssbd.first {
+            let _ = summary.ssbd.first.push(on);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Physical memory: RAM in 2 MiB blocks, the hypervisor's heap, and its own translation tables, which map everything to itself.
 
+use crate::stacks;
 use crate::sync::IrqLock;
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El23Attributes as Attributes, PhysicalAddress};
@@ -14,7 +15,7 @@ use linked_list_allocator::Heap;
 /// RAM is given to guests in blocks of this size.
 pub const BLOCK: u64 = 2 << 20;
 
-/// Bytes of the heap: stacks of vCPUs, translation tables, and the state of guests.
+/// Bytes of the heap: translation tables, and the state of guests.
 const HEAP_BYTES: u64 = 8 << 20;
 
 /// MAIR_EL2: index 0 Device-nGnRE, index 1 Normal write-back (Arm ARM D19, MAIR_EL2).
@@ -140,6 +141,7 @@ pub unsafe fn init(memory: &[Region], kept: impl Iterator<Item = Region> + Clone
     let heap = take(HEAP_BYTES).expect("the machine has RAM for the heap");
     // SAFETY: RAM that is nobody's, mapped by the early table: the first that is free is in the image's gigabyte.
     unsafe { HEAP.0.lock().init(core::ptr::with_exposed_provenance_mut(heap.base as usize), HEAP_BYTES as usize) };
+    stacks::init(take(stacks::SIZE).expect("the machine has RAM for stacks"));
 
     let mut map = Mapping::new(IdTranslation::new(), ROOT_LEVEL, El2);
     let mut add = |start: u64, end: u64, attributes| {
@@ -162,6 +164,9 @@ pub unsafe fn init(memory: &[Region], kept: impl Iterator<Item = Region> + Clone
         if !devices[..index].contains(device) {
             add(device.base, device.end(), DEVICE);
         }
+    }
+    for guard in stacks::guards() {
+        add(guard.start, guard.end, Attributes::empty());
     }
     // SAFETY: the new tables map what the early ones did of what is in use, with the rights it needs.
     unsafe { replace_ttbr0(map.root_address().0) };

@@ -2,6 +2,7 @@
 
 use crate::vcpu::Vcpu;
 use core::arch::asm;
+use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -28,6 +29,8 @@ pub struct PerCpu {
     pub switches: AtomicU64,
     /// Interrupts of the hypervisor's own.
     pub host_irqs: AtomicU64,
+    /// Where the stack begins that this CPU reports its own synchronous exceptions on.
+    pub report_stack: AtomicPtr<ReportStack>,
 }
 
 /// What a CPU's List Registers hold, as they were written.
@@ -52,9 +55,18 @@ impl PerCpu {
             lrs: ListRegisters { used: AtomicU32::new(0), pending: AtomicU32::new(0), control: AtomicU32::new(0) },
             switches: AtomicU64::new(0),
             host_irqs: AtomicU64::new(0),
+            report_stack: AtomicPtr::new((&raw const REPORT_STACKS[index]).wrapping_add(1).cast_mut()),
         }
     }
 }
+/// A stack for [`PerCpu::report_stack`], which points behind it.
+#[repr(C, align(16))]
+pub struct ReportStack(UnsafeCell<[u8; 32 << 10]>);
+
+// SAFETY: one CPU has it as its stack, and no Rust code has a reference into it.
+unsafe impl Sync for ReportStack {}
+
+static REPORT_STACKS: [ReportStack; MAX_CPUS] = [const { ReportStack(UnsafeCell::new([0; 32 << 10])) }; MAX_CPUS];
 
 /// Adds one to a counter that only this CPU writes.
 #[inline(always)]

@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 pub const SCHEDULE: u32 = 1 << 0;
 
 /// vCPUs there can be.
-const VCPUS_MAX: usize = hyp::config::GUESTS_MAX * *hyp::config::VCPUS.end() as usize;
+pub const VCPUS_MAX: usize = hyp::config::GUESTS_MAX * *hyp::config::VCPUS.end() as usize;
 
 struct Scheduler {
     /// Those that wait for their turn.
@@ -63,7 +63,7 @@ pub fn current() -> Option<&'static Vcpu> {
 }
 
 /// Whether this CPU runs the vCPU.
-fn is_current(vcpu: &Vcpu) -> bool {
+pub fn is_current(vcpu: &Vcpu) -> bool {
     core::ptr::eq(this_cpu().current.load(Relaxed), vcpu)
 }
 
@@ -156,8 +156,16 @@ pub fn block(vcpu: &'static Vcpu, due: impl FnOnce() -> bool) {
     }
 }
 
+/// Does something with a vCPU that no CPU runs, none of which does while it lasts; or not, if one runs it.
+pub fn while_stopped(vcpu: &Vcpu, work: impl FnOnce()) {
+    let _scheduler = SCHEDULER.lock();
+    if vcpu.cpu().is_none() {
+        work();
+    }
+}
+
 /// Wakes a vCPU if it is blocked.
-fn wake(vcpu: &'static Vcpu) {
+pub fn wake(vcpu: &'static Vcpu) {
     let mut scheduler = SCHEDULER.lock();
     if vcpu.state() == State::Blocked {
         scheduler.wake(vcpu);

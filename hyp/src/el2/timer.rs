@@ -4,7 +4,7 @@
 use crate::percpu::this_cpu;
 use crate::sync::IrqMask;
 use crate::vcpu::Vcpu;
-use crate::{cpu, read_sysreg, sched, vgic, write_sysreg};
+use crate::{cpu, read_sysreg, sched, service, vgic, write_sysreg};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// How often another vCPU gets its turn.
@@ -63,7 +63,7 @@ fn set(now: u64) {
         update_line(vcpu, now);
         vcpu.physical_timer.lock().deadline().filter(|&deadline| deadline > now)
     });
-    let first = sleeper.into_iter().chain(tick).chain(running).min();
+    let first = sleeper.into_iter().chain(tick).chain(running).chain(service::deadline()).min();
     // SAFETY: the timer is the hypervisor's own.
     unsafe { write_sysreg!("cnthp_cval_el2", first.unwrap_or(u64::MAX)) };
     cpu::isb();
@@ -72,6 +72,7 @@ fn set(now: u64) {
 /// The timer interrupt: wakes the vCPUs whose timers are due, and ends the turn of the current one if it is over.
 pub fn interrupt() {
     let now = now();
+    service::tick(now);
     sched::wake_due(now);
     set(now);
 }

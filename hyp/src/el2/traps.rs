@@ -6,20 +6,27 @@
 //!
 //! 1. `entry` saves the [`CpuUserRegs`].
 //! 2. `check_pending_guest_serror`: an SError that the guest left pending is taken now, while it can still be told from one of the
-//!    hypervisor's own; [`do_trap_hyp_serror`] charges it to the guest, and step 5 is left out.
-//! 3. Unmask what the slot allows: SError; and IRQ, but for interrupts.
-//! 4. [`enter_hypervisor_from_guest`]: the List Registers are read back.
-//! 5. [`do_trap_guest_sync`], [`do_trap_irq`] or [`do_trap_guest_serror`].
-//! 6. [`leave_hypervisor_to_guest`]: with IRQs masked, work until there is none (another vCPU may run here for a while); write the
+//!    hypervisor's own; [`do_trap_hyp_serror`] charges it to the guest, and step 6 is left out.
+//! 3. `enter_hypervisor_from_guest_preirq`: speculative store bypass is mitigated ([`ssbd`]), where that is needed.
+//! 4. Unmask what the slot allows: SError; and IRQ, but for interrupts.
+//! 5. [`enter_hypervisor_from_guest`]: the List Registers are read back.
+//! 6. [`do_trap_guest_sync`], [`do_trap_irq`] or [`do_trap_guest_serror`].
+//! 7. [`leave_hypervisor_to_guest`]: with IRQs masked, work until there is none (another vCPU may run here for a while); write the
 //!    List Registers; take an SError that is pending, so that it does not slip to the guest.
-//! 7. `return_from_trap`: DAIF fully masked, restore, `eret`.
+//! 8. The mitigation is as the guest has chosen.
+//! 9. `return_from_trap`: DAIF fully masked, restore, `eret`.
+//!
+//! A synchronous exception of the hypervisor's own is the end, and is reported on a stack of its own: the one that was in use may be
+//! overrun ([`stacks`]).
 
 use crate::guest::{self, Ending, Guest};
-use crate::percpu::count;
+use crate::percpu::{PerCpu, count};
+use crate::sync::IrqMask;
 use crate::vcpu::{SWITCH_FRAME, StackTop, Vcpu};
-use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
+use crate::{gic, read_sysreg, report, sched, service, ssbd, stacks, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
+use hyp::aarch32;
 use hyp::inject::{Features, Injected, Interrupted, inject};
 use hyp::mmio::{self, Access, Instruction};
 use hyp::result::End;
@@ -30,8 +37,8 @@ use trap::exception::{Abort, DataAccess, Exception, Wait};
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// HCR_EL2: stage 2 (VM, PTW); interrupts and SErrors come here, and virtual ones go to the guest (IMO, FMO, AMO); waits, SMC, ID
-/// registers, ACTLR_EL1, set/way maintenance, implementation-defined registers and error records trap (TWI, TWE, TSC, TID3,
-/// TACR, TSW, TIDCP, TERR); maintenance is for all CPUs (FB, BSU: inner-shareable), and set/way invalidation cleans too (SWIO);
+/// registers, ACTLR_EL1, set/way maintenance, implementation-defined registers, LORegions and error records trap (TWI, TWE, TSC,
+/// TID3, TACR, TSW, TIDCP, TLOR, TERR); maintenance is for all CPUs (FB, BSU: inner-shareable), and set/way invalidation cleans too (SWIO);
 /// EL1 is AArch64 (RW).
 pub const HCR_EL2: u64 = 1
     | 1 << 1
@@ -49,6 +56,7 @@ pub const HCR_EL2: u64 = 1
     | 1 << 21
     | 1 << 22
     | 1 << 31
+    | 1 << 35
     | 1 << 36;
 
 /// HCR_EL2.VSE: an SError is pending for the guest.
@@ -61,8 +69,11 @@ global_asm!(
     UREGS_PC = const offset_of!(CpuUserRegs, pc),
     UREGS_HSR = const offset_of!(CpuUserRegs, hsr),
     UREGS_SPSR_EL1 = const offset_of!(CpuUserRegs, spsr_el1),
-    TOP_SSBD = const offset_of!(StackTop, ssbd),
-    TOP_SERROR_WINDOW = const offset_of!(StackTop, serror_window),
+    TOP_SSBD_OFF = const offset_of!(StackTop, ssbd_off),
+    TOP_SSBD_DYNAMIC = const offset_of!(StackTop, ssbd_dynamic),
+    CPU_REPORT_STACK = const offset_of!(PerCpu, report_stack),
+    MADE_UP = const cfg!(feature = "made-up") as u32,
+    mitigate = sym ssbd::mitigate,
     SWITCH_FRAME = const SWITCH_FRAME,
     HVC_0 = const HVC_0,
     WORKAROUND_1 = const WORKAROUND_1,
@@ -110,6 +121,9 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     let vcpu = current();
     let esr = Esr(regs.hsr);
     count(&vcpu.counters.traps[esr.ec().number() as usize]);
+    if regs.is_aarch32() && !aarch32::condition_holds(esr, regs.cpsr) {
+        return step(regs);
+    }
     match esr.decode() {
         Exception::Wait { instruction, .. } => {
             step(regs);
@@ -130,13 +144,14 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
         Exception::InstructionAbort(_) => {
             inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
         }
+        Exception::Breakpoint { .. } | Exception::Brk(_) | Exception::Bkpt32(_) => service::debug_exception(vcpu, regs),
         _ => undefined(regs),
     }
 }
 
 /// WFI: the vCPU waits, unless something is there to wake it: an interrupt, or an SError, masked or not.
 fn wait_for_interrupt(vcpu: &'static Vcpu) {
-    let _mask = crate::sync::IrqMask::new();
+    let _mask = IrqMask::new();
     sched::block(vcpu, || {
         vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now())
             || read_sysreg!("hcr_el2") & VSE != 0
@@ -154,7 +169,7 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
         .iter()
         .map(|vcpu| smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
         .collect();
-    let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::WORKAROUNDS };
+    let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::workarounds() };
     regs.regs[0] = match smccc::call(&call, &view) {
         smccc::Action::Return(value) => value as u64,
         smccc::Action::Mitigate(safe) => {
@@ -191,7 +206,7 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
             guest.end(Ending::Reset);
             0
         }
-        smccc::Action::Vendor => return regs.regs[0] = u64::MAX,
+        smccc::Action::Vendor => service::call(vcpu, &call) as u64,
     };
 }
 
@@ -215,7 +230,7 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         }
         Action::ReadCount => timer::now(),
         Action::SetWay => {
-            vcpu.guest.clean_ram();
+            clean_ram(vcpu.guest);
             0
         }
         // ICC_DIR_EL1 traps only while more interrupts are active than there are List Registers.
@@ -231,6 +246,19 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         *register = read;
     }
     step(regs);
+}
+
+/// Cleans and invalidates a guest's RAM, which may take longer than its turn: between slices another vCPU may have its own. (KVM does it
+/// all at once, then watches the guest switch its caches, so as not to do it again for each set and way. Here a guest that still
+/// walks them pays for each, out of its own time.)
+fn clean_ram(guest: &Guest) {
+    /// Bytes at a time.
+    const SLICE: u64 = 1 << 20;
+    for start in (0..guest.host.size).step_by(SLICE as usize) {
+        let _mask = IrqMask::new();
+        guest.clean(start..guest.host.size.min(start + SLICE));
+        sched::do_softirqs();
+    }
 }
 
 /// A write to ICC_DIR_EL1.
@@ -273,8 +301,15 @@ fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, abort: Abort, access:
 
 /// Goes on behind the trapped instruction.
 fn step(regs: &mut CpuUserRegs) {
-    // Of AArch32 it may be one of 16 bits.
+    /// PSTATE.BTYPE, which each instruction of AArch64 clears.
+    const BTYPE: u64 = 0b11 << 10;
+    if !regs.is_aarch32() {
+        regs.pc = regs.pc.wrapping_add(4);
+        regs.cpsr &= !BTYPE;
+        return;
+    }
     regs.pc = regs.pc.wrapping_add(if Esr(regs.hsr).il() { 4 } else { 2 });
+    regs.cpsr = aarch32::advance_it(regs.cpsr);
 }
 
 /// Carries out one access to a device; none when there is none, or it will not have it.
@@ -340,7 +375,7 @@ fn undefined(regs: &mut CpuUserRegs) {
 }
 
 /// Has the guest take an exception at its EL1 instead of what it tried.
-fn inject_exception(regs: &mut CpuUserRegs, exception: Injected) {
+pub fn inject_exception(regs: &mut CpuUserRegs, exception: Injected) {
     let interrupted = Interrupted {
         pc: regs.pc,
         pstate: regs.cpsr,
@@ -377,7 +412,6 @@ extern "C" fn do_trap_guest_serror(regs: &mut CpuUserRegs) {
 /// Whose an SError is that is the guest's: by policy the guest takes it, or everything ends.
 fn serror(regs: &mut CpuUserRegs) {
     let vcpu = current();
-    count(&vcpu.counters.serrors);
     if !vcpu.guest.serrors_diverse {
         report::exception("an SError while a guest ran", regs, GUEST_ERROR);
     }
@@ -387,8 +421,7 @@ fn serror(regs: &mut CpuUserRegs) {
         // Once.
         regs.hsr = u64::from(Ec::SERROR.number()) << 26;
     }
-    // SAFETY: it is delivered once the guest has SErrors unmasked, and the CPU clears it then.
-    unsafe { write_sysreg!("hcr_el2", HCR_EL2 | VSE) };
+    vcpu.raise_serror(0);
 }
 
 /// Slots of the table, by index.
@@ -396,10 +429,12 @@ const HYP_SYNC: u8 = 4;
 const HYP_ERROR: u8 = 7;
 const GUEST_ERROR: u8 = 11;
 
-/// A synchronous exception of the hypervisor's own.
+/// A synchronous exception of the hypervisor's own. `regs` is on this CPU's report stack.
 #[unsafe(no_mangle)]
 extern "C" fn do_trap_hyp_sync(regs: &mut CpuUserRegs) -> ! {
-    report::exception("the hypervisor took an exception", regs, HYP_SYNC)
+    let overrun = Esr(regs.hsr).ec() == Ec::DATA_ABORT_CURRENT && stacks::is_guard(read_sysreg!("far_el2"));
+    let what = if overrun { "the hypervisor's stack is overrun" } else { "the hypervisor took an exception" };
+    report::exception(what, regs, HYP_SYNC)
 }
 
 /// An SError in the hypervisor: at the window it is the guest's.

@@ -2,10 +2,11 @@
 
 use crate::gic::CpuInterface;
 use crate::guest::Guest;
+use crate::percpu::count;
+use crate::stacks::{Guarded, STACK_SIZE};
 use crate::sync::IrqLock;
 use crate::traps::{HCR_EL2, VSE};
-use crate::{read_sysreg, vgic, write_sysreg};
-use alloc::boxed::Box;
+use crate::{read_sysreg, sched, service, ssbd, vgic, write_sysreg};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -14,18 +15,21 @@ use hyp::timer::PhysicalTimer;
 use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
-/// Bytes of a vCPU's stack.
-const STACK_SIZE: usize = 16 << 10;
-
 /// What lies at the top of a vCPU's stack, just behind the frame: sp points here while the guest runs. The vector's assembly reads
 /// and writes it.
 #[repr(C, align(16))]
 pub struct StackTop {
-    /// The guest wants speculative store bypass to be safe (ARCH_WORKAROUND_2).
-    pub ssbd: u8,
     /// Whether the window for SErrors that the guest left pending is opened at each trap (`serrors=diverse`).
     pub serror_window: u8,
+    /// Whether the guest runs with speculative store bypass unsafe (ARCH_WORKAROUND_2), so that the mitigation is turned on at each
+    /// trap, and off again. Only where it can be ([`ssbd::is_dynamic`]).
+    pub ssbd_off: u8,
+    /// [`ssbd::is_dynamic`]
+    pub ssbd_dynamic: u8,
 }
+
+// One load reads both.
+const _: () = assert!(offset_of!(StackTop, serror_window) == 0 && offset_of!(StackTop, ssbd_off) == 1);
 
 /// Bytes that `switch_stacks` keeps on a stack: x19 to x30.
 pub const SWITCH_FRAME: usize = 96;
@@ -101,6 +105,8 @@ struct Saved {
     cntv_ctl: u64,
     /// HCR_EL2.VSE: an SError waits for the guest to unmask it.
     vse: u64,
+    /// VSESR_EL2, where the CPU has it: what is told of that SError.
+    vsesr: u64,
     /// VDISR_EL2, where the CPU has it: an SError that the guest's ESB has deferred.
     vdisr: u64,
     /// TPIDR2_EL0, where the CPU has it.
@@ -138,7 +144,7 @@ pub struct Vcpu {
     pub flushed: AtomicU64,
     /// The EL1 physical timer, which is emulated.
     pub physical_timer: IrqLock<PhysicalTimer>,
-    stack: UnsafeCell<Box<Stack>>,
+    stack: Guarded<Stack>,
     saved: UnsafeCell<Saved>,
 }
 
@@ -176,8 +182,11 @@ impl Vcpu {
     /// A vCPU that is off. Its guest sees `affinity` as its MPIDR_EL1.
     pub fn new(guest: &'static Guest, id: usize, serror_window: bool) -> Self {
         // SAFETY: bytes and words, for which zeroes are values.
-        let mut stack = unsafe { Box::<Stack>::new_zeroed().assume_init() };
-        stack.top.serror_window = serror_window.into();
+        let stack = unsafe { Guarded::<Stack>::zeroed() };
+        let top =
+            StackTop { serror_window: serror_window.into(), ssbd_off: 0, ssbd_dynamic: ssbd::is_dynamic().into() };
+        // SAFETY: nobody else knows of it yet.
+        unsafe { (*stack.as_ptr()).top = top };
         // SAFETY: words, for which zeroes are values.
         let fp = unsafe { core::mem::zeroed() };
         let saved = Saved {
@@ -186,6 +195,7 @@ impl Vcpu {
             fp,
             cntv_ctl: 0,
             vse: 0,
+            vsesr: 0,
             vdisr: 0,
             tpidr2: 0,
             interface: CpuInterface::default(),
@@ -204,7 +214,7 @@ impl Vcpu {
             cpu: AtomicUsize::new(NONE),
             flushed: AtomicU64::new(vgic::NEVER),
             physical_timer: IrqLock::new(PhysicalTimer::default()),
-            stack: UnsafeCell::new(stack),
+            stack,
             saved: UnsafeCell::new(saved),
         }
     }
@@ -255,14 +265,15 @@ impl Vcpu {
     /// It is claimed ([`crate::sched`]): off, and no CPU's.
     pub unsafe fn reset(&self, entry: u64, x0: u64) {
         // SAFETY: as promised by the caller.
-        let (stack, saved) = unsafe { (&mut *self.stack.get(), &mut *self.saved.get()) };
+        let (stack, saved) = unsafe { (&mut *self.stack.as_ptr(), &mut *self.saved.get()) };
         stack.frame = CpuUserRegs { pc: entry, cpsr: SPSR_EL1H, ..CpuUserRegs::default() };
         stack.frame.regs[0] = x0;
         let link = stack.rest.len() - size_of::<u64>();
         stack.rest[link..].copy_from_slice(&(&raw const return_to_new_vcpu as u64).to_le_bytes());
         saved.sp = (&raw const stack.frame) as usize - SWITCH_FRAME;
         saved.el1 = El1 { sctlr_el1: SCTLR_RESET, vmpidr_el2: 1 << 31 | self.affinity(), ..El1::default() };
-        (saved.cntv_ctl, saved.vse, saved.vdisr, saved.tpidr2) = (0, 0, 0, 0);
+        (saved.cntv_ctl, saved.vse, saved.vsesr, saved.vdisr, saved.tpidr2) = (0, 0, 0, 0, 0);
+        stack.top.ssbd_off = 0;
         saved.interface = CpuInterface::default();
         *self.physical_timer.lock() = PhysicalTimer::default();
     }
@@ -270,13 +281,42 @@ impl Vcpu {
     /// The registers that the guest left; valid while the vCPU is current.
     pub fn frame(&self) -> *mut CpuUserRegs {
         // SAFETY: only the address is taken.
-        unsafe { &raw mut (*self.stack.get()).frame }
+        unsafe { &raw mut (*self.stack.as_ptr()).frame }
     }
 
-    /// What of the top of its stack the guest can ask for: whether it wants speculative store bypass to be safe.
+    /// Whether the guest wants speculative store bypass to be safe while it runs.
     pub fn set_ssbd(&self, safe: bool) {
-        // SAFETY: a byte that otherwise only the assembly of the vCPU's own trap writes.
-        unsafe { (&raw mut (*self.stack.get()).top.ssbd).write_volatile(safe.into()) };
+        let off = ssbd::is_dynamic() && !safe;
+        // SAFETY: a byte that only the assembly of the vCPU's own trap reads, on the way out.
+        unsafe { (&raw mut (*self.stack.as_ptr()).top.ssbd_off).write_volatile(off.into()) };
+    }
+
+    /// Has an SError be pending for the guest, which takes it once it has SErrors unmasked; the CPU forgets it then. `iss` is what
+    /// its syndrome tells, where the CPU has it told. The vCPU is current, or no CPU runs it; IRQs are masked.
+    pub fn raise_serror(&self, iss: u32) {
+        if sched::is_current(self) {
+            let hcr = read_sysreg!("hcr_el2");
+            // SAFETY: about the guest alone.
+            unsafe {
+                if has_ras() {
+                    write_sysreg!("S3_4_C5_C2_3", iss.into());
+                }
+                write_sysreg!("hcr_el2", hcr | VSE);
+            }
+            self.count_serror(hcr);
+        } else {
+            // SAFETY: no CPU runs it.
+            let saved = unsafe { &mut *self.saved.get() };
+            self.count_serror(saved.vse);
+            (saved.vse, saved.vsesr) = (VSE, iss.into());
+        }
+    }
+
+    /// An SError is pending now; in `before`, HCR_EL2.VSE as it was.
+    fn count_serror(&self, before: u64) {
+        if before & VSE == 0 {
+            count(&self.counters.serrors);
+        }
     }
 
     /// When its own timers are due: the count to wake it at; none when they are off. Of a vCPU that sleeps, or is current.
@@ -317,6 +357,7 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             write_sysreg!("cntv_ctl_el0", 0);
             saved.vse = read_sysreg!("hcr_el2") & VSE;
             if has_ras() {
+                saved.vsesr = read_sysreg!("S3_4_C5_C2_3");
                 saved.vdisr = read_sysreg!("S3_4_C12_C1_1");
             }
             if has_sme() {
@@ -334,6 +375,7 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             saved.el1.load();
             write_sysreg!("hcr_el2", HCR_EL2 | saved.vse);
             if has_ras() {
+                write_sysreg!("S3_4_C5_C2_3", saved.vsesr);
                 write_sysreg!("S3_4_C12_C1_1", saved.vdisr);
             }
             if has_sme() {
@@ -343,6 +385,7 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             load_fp(&saved.fp);
             vcpu.guest.stage2.enter(vcpu.id);
             write_sysreg!("cntv_ctl_el0", saved.cntv_ctl);
+            service::switched_to(vcpu);
         } else {
             crate::stage2::leave();
         }

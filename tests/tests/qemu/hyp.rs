@@ -124,8 +124,13 @@ impl Ran {
 
 /// Runs a machine and looks at what it left; a failure shows that.
 pub(crate) fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
+    run_on(hypervisor(), config, look)
+}
+
+/// The same, on a hypervisor.
+pub(crate) fn run_on(hypervisor: &Hypervisor, config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
     let (mut console, mut records) = (Vec::new(), Vec::new());
-    let outcome = watch(hypervisor(), images(false), config, |event| {
+    let outcome = watch(hypervisor, images(false), config, |event| {
         match event {
             Event::Console(text) => console.extend(text),
             Event::Record(json) => records.push(serde_json::from_slice(json)?),

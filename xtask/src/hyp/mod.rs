@@ -6,6 +6,7 @@ use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
 use crate::symbols::Names;
 use crate::trace::memory::Memory;
+use ::hyp::service::Plan;
 use ::hyp::{config, image, result};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -32,8 +33,12 @@ pub struct Guest {
     pub mem: u32,
     /// Its vCPUs.
     pub vcpus: u8,
+    /// What becomes of SErrors that it leaves pending.
+    pub serrors: config::Serrors,
     /// A device of the machine that it has to itself.
     pub device: Option<Device>,
+    /// The test service, and what it does by itself.
+    pub service: Option<Plan>,
 }
 
 /// A device of the machine that a guest may have.
@@ -58,23 +63,12 @@ pub const GUEST_MEM: u32 = 64;
 impl Guest {
     /// This project's kernel, as it is built for a bare machine, with its programs.
     pub fn kernel(images: &Images, name: &str) -> Guest {
-        Guest {
-            name: name.into(),
-            image: images.image.clone(),
-            dtb: None,
-            initrd: Some(images.initramfs.clone()),
-            append: String::new(),
-            mem: GUEST_MEM,
-            vcpus: 1,
-            device: None,
-        }
+        Guest { name: name.into(), initrd: Some(images.initramfs.clone()), ..Guest::new(images.image.clone()) }
     }
 
-    /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,device=pl031]`; a comma that parts nothing is doubled.
-    pub fn parse(text: &str) -> Result<Guest, String> {
-        let mut words = words(text).into_iter();
-        let image = PathBuf::from(words.next().filter(|word| !word.is_empty()).ok_or("an image file comes first")?);
-        let mut guest = Guest {
+    /// A guest of whom nothing else is said.
+    fn new(image: PathBuf) -> Guest {
+        Guest {
             name: String::new(),
             image,
             dtb: None,
@@ -82,8 +76,18 @@ impl Guest {
             append: String::new(),
             mem: GUEST_MEM,
             vcpus: 1,
+            serrors: config::Serrors::default(),
             device: None,
-        };
+            service: None,
+        }
+    }
+
+    /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,serrors=POLICY][,device=pl031][,service=PLAN]`; a
+    /// comma that parts nothing is doubled.
+    pub fn parse(text: &str) -> Result<Guest, String> {
+        let mut words = words(text).into_iter();
+        let image = PathBuf::from(words.next().filter(|word| !word.is_empty()).ok_or("an image file comes first")?);
+        let mut guest = Guest::new(image);
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
             match key {
@@ -94,8 +98,14 @@ impl Guest {
                 "vcpus" => guest.vcpus = number(value, config::VCPUS)?,
                 "device" if value == "pl031" => guest.device = Some(Device::Pl031),
                 "device" => return Err(format!("there is no device `{value}` for guests; there is: pl031")),
+                "serrors" => guest.serrors = config::Serrors::parse(value).ok_or("serrors is `diverse` or `panic`")?,
+                "service" => {
+                    guest.service =
+                        Some(Plan::parse(value).ok_or("service is `on`, or words `after=`, `at=`, `iss=`, `every=`")?);
+                }
                 _ => {
-                    return Err(format!("there is no key `{key}`; there are: dtb, initrd, append, mem, vcpus, device"));
+                    let keys = "dtb, initrd, append, mem, vcpus, serrors, device, service";
+                    return Err(format!("there is no key `{key}`; there are: {keys}"));
                 }
             }
         }
@@ -258,7 +268,9 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             append: &guest.append,
             memory_mib: guest.mem,
             vcpus: guest.vcpus,
+            serrors: guest.serrors,
             device: guest.device.map(Device::compatible),
+            service: guest.service,
             ..config::Guest::new(&guest.name, &image)
         };
         description.push_str(&guest.to_string());
@@ -308,9 +320,21 @@ mod tests {
         let guest = Guest::parse("a,,b,initrd=i,append=x=1,,2 y,mem=128,vcpus=2").unwrap();
         assert_eq!((guest.image.to_str(), guest.initrd), (Some("a,b"), Some("i".into())));
         assert_eq!((&*guest.append, guest.mem, guest.vcpus), ("x=1,2 y", 128, 2));
+        let guest = Guest::parse("k,serrors=panic,service=after=7 every=9").unwrap();
+        assert_eq!((guest.serrors, guest.service), (config::Serrors::Panic, Plan::parse("after=7 every=9")));
         let plain = Guest::parse("k").unwrap();
         assert_eq!((plain.mem, plain.vcpus, plain.dtb), (GUEST_MEM, 1, None));
-        for wrong in ["", ",mem=64", "k,mem=63", "k,vcpus=9", "k,vcpus=", "k,cpus=1", "k,initrd"] {
+        for wrong in [
+            "",
+            ",mem=64",
+            "k,mem=63",
+            "k,vcpus=9",
+            "k,vcpus=",
+            "k,cpus=1",
+            "k,initrd",
+            "k,serrors=no",
+            "k,service=off",
+        ] {
             assert!(Guest::parse(wrong).is_err(), "{wrong}");
         }
     }

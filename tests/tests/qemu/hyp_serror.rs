@@ -1,0 +1,226 @@
+//! SErrors under the hypervisor: the window for those that a guest left pending, the test service, and this project's kernel under
+//! SErrors in every state; the mitigation of speculative store bypass; stacks that are overrun.
+//!
+//! QEMU raises no physical SError: those in the window are made up, by a hypervisor that is built for that (`made-up`).
+
+use crate::hyp::{Ran, run, run_on, small, traps, two};
+use crate::machine::{Names, PANIC, Test, images, same, trial};
+use anyhow::{Context, Result, ensure};
+use hyp::config::Serrors;
+use hyp::result::End;
+use hyp::service::Plan;
+use libtest_mimic::Trial;
+use serde_json::Value;
+use std::process;
+use std::sync::OnceLock;
+use std::time::Duration;
+use trap::record::Report;
+use trap::slot::Slot;
+use xtask::hyp::{Config, Guest};
+use xtask::images::Hypervisor;
+
+/// ESR_EL1 of a virtual SError of whose syndrome nothing is told.
+const ESR: u64 = 0xbe00_0000;
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (cpu, gic) in [("cortex-a57", 2), ("cortex-a72", 3), ("max", 3)] {
+        for (serrors, policy) in [(Serrors::Diverse, "diverse"), (Serrors::Panic, "panic")] {
+            for made_up in [true, false] {
+                let name = if made_up { "window" } else { "no.serror" };
+                trials.push(trial(format!("hyp::{name}.{policy}.{cpu}.gic.{gic}"), move || {
+                    window(cpu, gic, serrors, made_up)
+                }));
+            }
+        }
+    }
+    let rest: [(&str, Test); 7] = [
+        ("window.outside", outside),
+        ("service", || service("cortex-a72", ESR, None)),
+        ("service.ras", || service("max", ESR | 0x11, Some(1 << 31 | 0x11))),
+        ("service.off", service_off),
+        ("ssbd.forced", || ssbd(true)),
+        ("ssbd", || ssbd(false)),
+        ("stack.overrun", stack_overrun),
+    ];
+    trials.extend(rest.map(|(name, test)| trial(format!("hyp::{name}"), test)));
+    trials
+}
+
+/// The hypervisor that makes up SErrors, built when it is first asked for.
+fn made_up() -> &'static Hypervisor {
+    static HYPERVISOR: OnceLock<Hypervisor> = OnceLock::new();
+    HYPERVISOR.get_or_init(|| {
+        Hypervisor::build_made_up().unwrap_or_else(|error| {
+            eprintln!("the hypervisor does not build: {error:#}");
+            process::exit(2)
+        })
+    })
+}
+
+/// One guest.
+fn config(guest: Guest) -> Config {
+    Config { guests: vec![guest], timeout: Some(Duration::from_secs(30)), ..Config::default() }
+}
+
+fn records<'a>(ran: &'a Ran, kind: &str) -> Vec<&'a Value> {
+    ran.records.iter().filter(|record| record["kind"] == kind).collect()
+}
+
+/// Each trap of every kind is done once. With an SError in its window the guest takes that once, before it or, masked, behind it;
+/// where the policy has no window, or no SError comes, none.
+fn window(cpu: &str, gic: u8, serrors: Serrors, make_up: bool) -> Result<()> {
+    let guest = Guest { serrors, service: Some(Plan::default()), ..small("window") };
+    // Time by instructions: an interrupt comes where it is to come.
+    let config = Config { cpu: cpu.into(), gic, icount: Some(4), ..config(guest) };
+    let hypervisor = if make_up { made_up() } else { crate::hyp::hypervisor() };
+    run_on(hypervisor, &config, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let windows = records(ran, "window");
+        same("cases", windows.len(), 160)?;
+        let come = make_up && serrors == Serrors::Diverse;
+        for case in &windows {
+            let look = |key: &str| case[key].as_i64().with_context(|| format!("{key} in {case}"));
+            let name = case["name"].as_str().context("a name")?;
+            let masked = case["masked"] == true;
+            let result = match name {
+                "hvc" | "smc" => Some(0x1_0001),
+                "system" => Some(8),
+                "load" | "a32_load" => Some(0x11),
+                _ => None,
+            };
+            if let Some(result) = result {
+                same("result", look("result")?, result).with_context(|| case.to_string())?;
+            }
+            let interrupts = i64::from(name.ends_with("irq") || name.ends_with("wait"));
+            let found = (case["kept"].as_bool(), look("serrors")?, look("early")?, look("irqs")?);
+            let expected = (Some(true), i64::from(come), i64::from(come && !masked), interrupts);
+            same("(x19 kept, SErrors, SErrors before they were unmasked, interrupts)", found, expected)
+                .with_context(|| case.to_string())?;
+            same("pending", look("pending")?, i64::from(come && masked)).with_context(|| case.to_string())?;
+            if come {
+                same("ESR", look("esr")?, ESR as i64).with_context(|| case.to_string())?;
+            }
+            // The instruction itself, which is executed again.
+            if come && !masked {
+                let offset = look("offset")?;
+                let within = if name.ends_with("irq") { 0..=8 } else { 0..=0 };
+                ensure!(within.contains(&offset), "PC at {offset} from the instruction: {case}");
+            }
+            match (make_up, serrors) {
+                (true, Serrors::Diverse) => ensure!(look("windows")? > 0, "no window: {case}"),
+                (true, Serrors::Panic) => same("windows", look("windows")?, 0)?,
+                (false, _) => same("the call", look("windows")?, -1)?,
+            }
+        }
+        let summary = ran.summary()?;
+        let guest = &summary.guests[0];
+        same("SErrors", guest.serrors, if come { 160 } else { 0 })?;
+        same("stores", ran.console.matches('~').count(), 16)?;
+        // Each was carried out once: PSCI_VERSION and MAKE_UP, and the end.
+        same("HVCs", traps(guest, "hvc64"), 16 + 160 + 1)?;
+        same("SMCs", traps(guest, "smc64"), 16)
+    })
+}
+
+/// An SError that comes when the window is closed is the hypervisor's own.
+fn outside() -> Result<()> {
+    let image = crate::hyp::flat(&[
+        0x529f_e000, // mov w0, #0xff00
+        0x72b8_c000, // movk w0, #0xc600, lsl #16
+        0xd280_0021, // mov x1, #1
+        0xd280_0022, // mov x2, #1
+        0xd280_0043, // mov x3, #2
+        0xd400_0002, // hvc #0
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    let guest = Guest { service: Some(Plan::default()), ..Guest::parse(&image.path().display().to_string()).unwrap() };
+    run_on(made_up(), &config(Guest { name: "guest".into(), ..guest }), |ran| {
+        same("exit code", ran.outcome.code, PANIC)?;
+        let result = ran.outcome.result.as_ref().context("no result")?;
+        same("(kind, slot)", (result["kind"].as_str(), result["slot"].as_u64()), (Some("hyp_panic"), Some(7)))?;
+        same("HSR", result["hsr"].clone(), "0x00000000be000000".into())
+    })
+}
+
+/// What the guest `service` tells, on a CPU where its SErrors have this syndrome, and DISR_EL1 this value.
+fn service(cpu: &str, esr: u64, disr: Option<u64>) -> Result<()> {
+    let guest = Guest { service: Some(Plan::default()), ..small("service") };
+    // Time by instructions: what is to come later does not come before the call has returned.
+    run(&Config { cpu: cpu.into(), icount: Some(4), ..config(guest) }, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let told = records(ran, "service");
+        let mut expected = vec![("invalid", -3, 0, 0, 0, 0), ("now", 0, 1, 1, esr, 0), ("masked", 0, 0, 1, esr, 1)];
+        expected.extend(disr.map(|disr| ("deferred", 0, 0, 0, 0, disr)));
+        expected.extend([("later", 0, 0, 1, esr, 0), ("wait", 0, 0, 1, esr, 0), ("at", 0, 1, 1, esr, 1)]);
+        let number = |case: &Value, key: &str| case[key].as_u64().unwrap_or(u64::MAX);
+        let found = told.iter().map(|case| {
+            let [early, serrors, esr, value] = ["early", "serrors", "esr", "value"].map(|key| number(case, key));
+            (case["name"].as_str().unwrap_or(""), case["result"].as_i64().unwrap_or(1), early, serrors, esr, value)
+        });
+        same("(case, result, early, SErrors, ESR, value)", found.collect(), expected)?;
+        let injected = 5 + u64::from(disr.is_some());
+        same("SErrors", ran.summary()?.guests[0].serrors, injected)
+    })
+}
+
+/// A guest without the service has no such calls.
+fn service_off() -> Result<()> {
+    run(&config(small("service")), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let told: Vec<_> =
+            records(ran, "service").iter().map(|case| (case["name"].clone(), case["result"].as_i64())).collect();
+        same("cases", told, vec![("off".into(), Some(-1))])
+    })
+}
+
+/// Where the mitigation is by call, each entry from the guest that has it off turns it on, each return off, and there is none
+/// where the guest has it on; else there are no calls at all.
+fn ssbd(forced: bool) -> Result<()> {
+    let mut config = config(small("ssbd"));
+    if forced {
+        config.qemu_args = ["-append", "ssbd=force"].map(Into::into).into();
+    }
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let [told] = records(ran, "ssbd")[..] else { anyhow::bail!("not one record") };
+        let found = ["features", "safe", "unsafe"].map(|key| told[key].as_i64());
+        same("(features, safe, unsafe)", found, [Some(i64::from(!forced)), Some(0), Some(0)])?;
+        let calls = ran.summary()?.guests[0].ssbd.clone();
+        let (on, off) = (true, false);
+        let expected = if forced { vec![off, on, off, on, off, on, off, on] } else { vec![] };
+        same("calls", calls.count, expected.len() as u64)?;
+        same("what for", calls.first.to_vec(), expected)
+    })
+}
+
+/// A stack that is overrun is found at its first byte, and reported.
+fn stack_overrun() -> Result<()> {
+    let image = crate::hyp::flat(&[
+        0x529f_e020, // mov w0, #0xff01
+        0x72b8_c000, // movk w0, #0xc600, lsl #16
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ])?;
+    let guest = Guest { service: Some(Plan::default()), ..Guest::parse(&image.path().display().to_string()).unwrap() };
+    run_on(made_up(), &config(Guest { name: "guest".into(), ..guest }), |ran| {
+        same("exit code", ran.outcome.code, PANIC)?;
+        let result = ran.outcome.result.as_ref().context("no result")?;
+        same("(kind, slot)", (result["kind"].as_str(), result["slot"].as_u64()), (Some("hyp_panic"), Some(4)))?;
+        let hex = |key: &str| -> Result<u64> {
+            let text = result[key].as_str().with_context(|| format!("{key} is no number"))?;
+            Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+        };
+        // A write, translation fault at level 3.
+        same("class, WnR and DFSC", (hex("hsr")? >> 26, hex("hsr")? & 0x7f), (0x25, 0x47))?;
+        const STACK: u64 = 16 << 10;
+        let (far, sp) = (hex("far")?, hex("sp")?);
+        ensure!(
+            far % (2 * STACK) < STACK && STACK - far % (2 * STACK) <= 512,
+            "FAR {far:#x} is not just below a stack"
+        );
+        ensure!(sp.abs_diff(far) <= 1024, "SP {sp:#x}, FAR {far:#x}");
+        Ok(())
+    })
+}
