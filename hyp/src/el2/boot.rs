@@ -124,10 +124,17 @@ extern "C" fn start(dtb: u64) -> ! {
     );
     gic::init(&machine);
     timer::init();
+    let mut keyboard = false;
     for word in bootargs::words(console.bootargs) {
-        log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
+        match &*word.chars().collect::<alloc::string::String>() {
+            "keyboard" => keyboard = true,
+            unknown => log::warn!("boot: unknown argument `{unknown}`"),
+        }
     }
     guest::init(machine.initrd);
+    if keyboard {
+        crate::console::enable_keyboard();
+    }
     sched::idle_loop()
 }
 

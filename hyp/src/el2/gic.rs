@@ -3,7 +3,7 @@
 
 use crate::percpu::{count, this_cpu};
 use crate::sync::IrqLock;
-use crate::{read_sysreg, sched, timer, vgic, write_sysreg};
+use crate::{console, read_sysreg, sched, timer, vgic, write_sysreg};
 use alloc::boxed::Box;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
@@ -22,6 +22,8 @@ struct Host {
     timer: u32,
     /// The virtual timer, which is the guests'.
     virtual_timer: u32,
+    /// The console's UART.
+    uart: u32,
     interface: Interface,
 }
 
@@ -76,11 +78,17 @@ pub fn init(machine: &Machine<'_>) {
     };
     let timer = machine.hypervisor_timer_irq.expect("an EL2 has a timer");
     controller.split_end();
-    for irq in [MAINTENANCE, timer, machine.timer_irq] {
+    for irq in [MAINTENANCE, timer, machine.timer_irq, machine.uart_irq] {
         controller.enable(irq, this_cpu().index);
     }
     let virtual_timer = machine.timer_irq;
-    HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, interface });
+    HOST.call_once(|| Host {
+        controller: IrqLock::new(controller),
+        timer,
+        virtual_timer,
+        uart: machine.uart_irq,
+        interface,
+    });
     CpuInterface::default().load();
     set_control(0);
 }
@@ -100,6 +108,8 @@ pub fn handle() {
                 count(&this_cpu().host_irqs);
                 if number == host.timer {
                     timer::interrupt();
+                } else if number == host.uart {
+                    console::interrupt();
                 } else if number != MAINTENANCE && number != host.virtual_timer {
                     log::warn!("interrupt {number} has no owner");
                     host.controller.lock().disable(number, this_cpu().index);

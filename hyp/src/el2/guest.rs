@@ -1,11 +1,11 @@
 //! Guests: their memory, their devices, and their lives.
 
-use crate::console::GuestConsole;
 use crate::memory::{self, BLOCK};
 use crate::stage2::{self, Stage2};
 use crate::sync::IrqLock;
+use crate::uart::Uart;
 use crate::vcpu::{State, Vcpu};
-use crate::{gic, power, report, sched, vgic};
+use crate::{console, gic, power, report, sched, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::ptr::with_exposed_provenance_mut;
@@ -14,7 +14,7 @@ use drivers::dt::Region;
 use heapless::{String, Vec};
 use hyp::config::{self, Serrors};
 use hyp::image;
-use hyp::pl011::{self, Pl011};
+use hyp::pl011;
 use hyp::result::{End, GuestSummary, MAX_GUESTS, Summary};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
@@ -30,8 +30,6 @@ const GICR: u64 = 0x080a_0000;
 const UART: u64 = 0x0900_0000;
 const RAM: u64 = 0x4000_0000;
 
-/// The UART's interrupt.
-const UART_IRQ: u32 = 33;
 /// SPIs of a guest.
 const SPIS: usize = 64;
 /// Bytes of GICD, by version, and of the frames of a redistributor.
@@ -85,7 +83,10 @@ pub struct Guest {
     pub serrors_diverse: bool,
     /// What it did.
     pub counters: Counters,
-    uart: IrqLock<(Pl011, GuestConsole)>,
+    /// Its UART.
+    pub uart: Uart,
+    /// Its number on the console.
+    pub console: usize,
     vcpus: Once<Box<[Vcpu]>>,
     end: IrqLock<Option<End>>,
 }
@@ -93,8 +94,19 @@ pub struct Guest {
 static GUESTS: Once<Vec<&'static Guest, MAX_GUESTS>> = Once::new();
 
 /// All guests.
-fn guests() -> impl Iterator<Item = &'static Guest> {
+fn guests() -> impl Iterator<Item = &'static Guest> + Clone {
     GUESTS.get().into_iter().flatten().copied()
+}
+
+/// The guest that the console knows by this number.
+pub fn by_console(number: Option<usize>) -> Option<&'static Guest> {
+    guests().find(|guest| Some(guest.console) == number)
+}
+
+/// The next guest in turn that has not ended, as the console knows them; it may be the same.
+pub fn after(number: Option<usize>) -> Option<&'static Guest> {
+    let next = number.map_or(0, |number| number + 1);
+    guests().cycle().skip(next).take(guests().count()).find(|guest| guest.end.lock().is_none())
 }
 
 /// The vCPUs of all guests.
@@ -140,7 +152,8 @@ impl Guest {
                 injections: AtomicU64::new(0),
                 switches: AtomicU64::new(0),
             },
-            uart: IrqLock::new((Pl011::new(), GuestConsole::new(name))),
+            uart: Uart::new(),
+            console: console::add_guest(name),
             vcpus: Once::new(),
             end: IrqLock::new(None),
         }));
@@ -191,12 +204,7 @@ impl Guest {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
-        let mut uart = self.uart.lock();
-        let value = uart.0.read(offset);
-        let line = uart.0.line();
-        drop(uart);
-        vgic::set_line(vcpu, UART_IRQ, line);
-        Some(value)
+        Some(self.read_uart(offset))
     }
 
     /// A write, the same.
@@ -214,14 +222,7 @@ impl Guest {
             });
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
-        let mut uart = self.uart.lock();
-        let (pl011, console) = &mut *uart;
-        if let Some(byte) = pl011.write(offset, value) {
-            console.put(byte);
-        }
-        let line = pl011.line();
-        drop(uart);
-        vgic::set_line(vcpu, UART_IRQ, line);
+        self.write_uart(offset, value);
         Some(())
     }
 
@@ -230,7 +231,7 @@ impl Guest {
         let _mask = crate::sync::IrqMask::new();
         *self.end.lock() = Some(how);
         self.vcpus().iter().for_each(|vcpu| vcpu.set_state(State::Off));
-        self.uart.lock().1.finish();
+        console::finish(self.console);
         sched::raise(sched::SCHEDULE);
     }
 

@@ -1,7 +1,7 @@
 //! The hypervisor: EL2, after Xen's arm64 trap path.
 //!
 //! Begin with [`traps`], which tells the life of one trap. Below it, in the order of who calls whom: [`guest`] and [`vcpu`], what
-//! runs; [`sched`], which of them runs; [`vgic`], their interrupts; [`gic`] and [`timer`], the machine's; [`stage2`] and
+//! runs; [`sched`], which of them runs; [`vgic`], their interrupts; [`uart`], their consoles; [`gic`] and [`timer`], the machine's; [`stage2`] and
 //! [`memory`]; [`console`], [`report`] and [`power`]. [`boot`] starts it all. What can be decided without a CPU is decided in
 //! the library of the same package.
 #![no_std]
@@ -23,5 +23,6 @@ mod stage2;
 mod sync;
 mod timer;
 mod traps;
+mod uart;
 mod vcpu;
 mod vgic;

@@ -1,9 +1,12 @@
 //! A machine that the hypervisor runs, and the guests on it.
 
+pub mod linux;
 pub mod tree;
 
+use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
+use crate::process::terminal;
 use crate::symbols::Names;
 use crate::trace::memory::Memory;
 use ::hyp::{config, image, result};
@@ -37,6 +40,11 @@ pub struct Guest {
 /// A guest's RAM when nothing else is said, in MiB.
 pub const GUEST_MEM: u32 = 64;
 
+/// As a guest's image: this project's kernel, with its programs.
+pub const KERNEL: &str = "kernel";
+/// As a guest's image: Debian's kernel, with a shell.
+pub const LINUX: &str = "linux";
+
 impl Guest {
     /// This project's kernel, as it is built for a bare machine, with its programs.
     pub fn kernel(images: &Images, name: &str) -> Guest {
@@ -52,18 +60,13 @@ impl Guest {
     }
 
     /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]`; a comma that parts nothing is doubled.
+    /// Instead of a file's name, [`KERNEL`] and [`LINUX`] may stand.
     pub fn parse(text: &str) -> Result<Guest, String> {
         let mut words = words(text).into_iter();
         let image = PathBuf::from(words.next().filter(|word| !word.is_empty()).ok_or("an image file comes first")?);
-        let mut guest = Guest {
-            name: String::new(),
-            image,
-            dtb: None,
-            initrd: None,
-            append: String::new(),
-            mem: GUEST_MEM,
-            vcpus: 1,
-        };
+        let (append, mem) = if image == Path::new(LINUX) { (linux::APPEND, linux::MEM) } else { ("", GUEST_MEM) };
+        let mut guest =
+            Guest { name: String::new(), image, dtb: None, initrd: None, append: append.into(), mem, vcpus: 1 };
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
             match key {
@@ -76,6 +79,17 @@ impl Guest {
             }
         }
         Ok(guest)
+    }
+
+    /// Puts the files in that a word stands for.
+    pub fn find_files(&mut self, images: &Images, linux: &Linux) {
+        let (image, initrd) = match self.image.to_str() {
+            Some(KERNEL) => (&images.image, &images.initramfs),
+            Some(LINUX) => (&linux.kernel, &linux.initramfs),
+            _ => return,
+        };
+        self.image.clone_from(image);
+        self.initrd.get_or_insert_with(|| initrd.clone());
     }
 }
 
@@ -119,6 +133,8 @@ pub struct Config {
     pub icount: Option<u8>,
     /// The guests.
     pub guests: Vec<Guest>,
+    /// What is typed: for the first guest, and after Ctrl-A three times in a row for the next.
+    pub input: Input,
     /// When to give up.
     pub timeout: Option<Duration>,
     /// More arguments for QEMU.
@@ -126,10 +142,10 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// One Cortex-A72 with a GICv3, no guests, sixty seconds.
+    /// One Cortex-A72 with a GICv3, no guests, no input, sixty seconds.
     fn default() -> Config {
-        let machine::Config { qemu, cpu, gic, smp, timeout, .. } = machine::Config::default();
-        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), timeout, qemu_args: Vec::new() }
+        let machine::Config { qemu, cpu, gic, smp, input, timeout, qemu_args, .. } = machine::Config::default();
+        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), input, timeout, qemu_args }
     }
 }
 
@@ -168,7 +184,7 @@ pub fn watch(
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
     let names = Names::new(images, None).with_hypervisor(&hypervisor.elf);
-    let (code, timed_out) = machine::watch_command(command, &Input::Nothing, config.timeout, names, on)?;
+    let (code, timed_out) = machine::watch_command(command, &config.input, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
     let code = match (timed_out, result) {
@@ -182,13 +198,25 @@ pub fn watch(
     Ok(Outcome { code, timed_out, result })
 }
 
+/// Ctrl-], after which QEMU's own keys come.
+const QEMU_ESCAPE: u8 = 29;
+
 fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, archive: &Path) -> Result<Command> {
     let mut command = Command::new(&config.qemu);
     let memory = option_value(memory.to_str().context("the memory file's path is not UTF-8")?);
     command.args(["-object", &format!("memory-backend-file,id=ram,size={mem}M,mem-path={memory},share=on")]);
     command.args(["-M", &format!("virt,gic-version={},virtualization=on,memory-backend=ram", config.gic)]);
     command.args(["-cpu", &config.cpu, "-smp", &config.smp.to_string(), "-m", &format!("{mem}M")]);
-    command.args(["-nic", "none", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    command.args(["-nic", "none", "-display", "none", "-no-reboot"]);
+    if terminal(&config.input) {
+        // Ctrl-A is the hypervisor's.
+        command.args(["-serial", "mon:stdio", "-echr", &QEMU_ESCAPE.to_string()]);
+    } else {
+        command.args(["-serial", "stdio"]);
+    }
+    if config.input != Input::Nothing {
+        command.args(["-append", "keyboard"]);
+    }
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
@@ -208,7 +236,7 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             files.push((name.clone(), bytes));
             name
         };
-        let image_bytes = read(&guest.image)?;
+        let image_bytes = linux::unpacked(read(&guest.image)?).with_context(|| guest.image.display().to_string())?;
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
         let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -285,6 +313,8 @@ mod tests {
         assert_eq!((&*guest.append, guest.mem, guest.vcpus), ("x=1,2 y", 128, 2));
         let plain = Guest::parse("k").unwrap();
         assert_eq!((plain.mem, plain.vcpus, plain.dtb), (GUEST_MEM, 1, None));
+        let linux = Guest::parse("linux,vcpus=2").unwrap();
+        assert_eq!((linux.mem, linux.vcpus, &*linux.append), (linux::MEM, 2, linux::APPEND));
         for wrong in ["", ",mem=64", "k,mem=63", "k,vcpus=9", "k,vcpus=", "k,cpus=1", "k,initrd"] {
             assert!(Guest::parse(wrong).is_err(), "{wrong}");
         }
