@@ -50,7 +50,9 @@ const TXFE: u16 = 1 << 7;
 // UARTLCR_H.
 const FEN: u16 = 1 << 4;
 // UARTCR.
+const UARTEN: u16 = 1 << 0;
 const LBE: u16 = 1 << 7;
+const RXE: u16 = 1 << 9;
 // UARTIMSC, UARTRIS, UARTMIS, UARTICR.
 const RX: u16 = 1 << 4;
 const TX: u16 = 1 << 5;
@@ -115,10 +117,10 @@ impl Pl011 {
         self.received.len() < self.depth()
     }
 
-    /// Whether the guest takes what it receives: it has a receive interrupt enabled, or polls. What comes earlier a driver
-    /// throws away when it sets up the UART.
+    /// Whether the guest takes what it receives: it has receiving enabled and an interrupt for it, or polls. What comes
+    /// earlier a driver throws away when it sets up the UART.
     pub const fn listens(&self) -> bool {
-        self.imsc & (RX | RT) != 0 || self.polls >= POLLS
+        self.cr & (UARTEN | RXE) == UARTEN | RXE && self.imsc & (RX | RT) != 0 || self.polls >= POLLS
     }
 
     /// A character comes in over the wire. One that finds no room is lost, as on hardware: an overrun.
@@ -372,6 +374,11 @@ mod tests {
         for (mask, listens) in [(TX | OVERRUN, false), (RX, true), (RT, true), (0, false)] {
             uart.write(IMSC, mask.into());
             assert_eq!(uart.listens(), listens, "{mask:#x}");
+        }
+        uart.write(IMSC, RX.into());
+        for (control, listens) in [(0x101, false), (0x200, false), (0x201, true), (0, false)] {
+            uart.write(CR, control);
+            assert_eq!(uart.listens(), listens, "{control:#x}");
         }
         // As one polls that sends, and one that waits to receive.
         for _ in 0..POLLS {

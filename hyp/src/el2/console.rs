@@ -129,9 +129,14 @@ pub fn enable_keyboard() {
     resume_input();
 }
 
+/// The number of the guest that has the keyboard.
+fn keyboard() -> Option<usize> {
+    CONSOLE.lock().screen.keyboard()
+}
+
 /// Gives the keyboard to the next guest that still runs.
 fn pass_keyboard() {
-    let from = CONSOLE.lock().screen.keyboard();
+    let from = keyboard();
     let to = guest::after(from);
     if to.map(|guest| guest.console) == from {
         return;
@@ -149,11 +154,11 @@ fn pass_keyboard() {
 
 /// The UART's interrupt: what was typed goes to the guest that has the keyboard, and what it has no place for stays in the UART.
 pub fn interrupt() {
-    while let Some(guest) = guest::by_console(CONSOLE.lock().screen.keyboard()) {
+    while let Some(guest) = guest::by_console(keyboard()) {
         if !guest.uart.has_place() {
             return pause_input();
         }
-        // A statement of its own: the lock is not held any more when the guest's is taken.
+        // A statement of its own: the lock is not held any more when a guest's is taken.
         let key = CONSOLE.lock().read_key();
         match key {
             Some(Key::Type(switches, byte)) => guest.type_bytes((0..switches).map(|_| Keys::SWITCH).chain([byte])),
