@@ -76,20 +76,20 @@ fn two() -> Config {
 }
 
 /// What a machine left behind.
-struct Ran {
-    outcome: Outcome,
-    console: String,
-    records: Vec<serde_json::Value>,
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) console: String,
+    pub(crate) records: Vec<serde_json::Value>,
 }
 
 impl Ran {
-    fn summary(&self) -> Result<Summary> {
+    pub(crate) fn summary(&self) -> Result<Summary> {
         self.outcome.summary().with_context(|| format!("no summary, but {:?}", self.outcome.result))
     }
 }
 
 /// Runs a machine and looks at what it left; a failure shows that.
-fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
+pub(crate) fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
     let (mut console, mut records) = (Vec::new(), Vec::new());
     let outcome = watch(hypervisor(), images(false), config, |event| {
         match event {
@@ -105,7 +105,7 @@ fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
 }
 
 /// The number of traps of a class.
-fn traps(guest: &GuestSummary, class: &str) -> u64 {
+pub(crate) fn traps(guest: &GuestSummary, class: &str) -> u64 {
     guest.traps.iter().find(|(name, _)| name == class).map_or(0, |&(_, count)| count)
 }
 

@@ -10,6 +10,7 @@ mod counters;
 mod faults;
 mod hyp;
 mod ktest;
+mod linux;
 mod machine;
 mod page;
 mod programs;
@@ -41,6 +42,7 @@ fn all() -> Vec<Trial> {
         faults::trials(),
         hyp::trials(),
         ktest::trials(),
+        linux::trials(),
         page::trials(),
         programs::trials(),
         strangers::trials(),

@@ -8,10 +8,10 @@ use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::read::GzDecoder;
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 /// What the guest runs first.
 const INIT: &[u8] = include_bytes!("init.sh");
@@ -25,9 +25,14 @@ pub const MEM: u32 = 256;
 const KERNELS: [&str; 2] = ["linux-image-cloud-arm64", "linux-image-arm64"];
 const BUSYBOX: &str = "busybox-static";
 
-/// The files of a Linux, in the target folder; a kernel and a busybox of a person's own may be put there.
+/// The variable that names another folder for the files.
+pub const FOLDER: &str = "LINUX";
+
+/// The files of a Linux, in the target folder, or in the one that [`FOLDER`] names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linux {
+    /// Where they are, or would be.
+    pub folder: PathBuf,
     /// The kernel.
     pub kernel: PathBuf,
     /// The initramfs, which is made when a machine is.
@@ -36,11 +41,11 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// Where they are, or would be.
+    /// That of a checkout.
     pub fn new(root: &Path) -> Linux {
-        let folder = workspace::target_dir(root).join("linux");
+        let folder = env::var_os(FOLDER).map_or_else(|| workspace::target_dir(root).join("linux"), PathBuf::from);
         let file = |name| folder.join(name);
-        Linux { kernel: file("vmlinuz"), initramfs: file("initramfs.cpio"), busybox: file("busybox") }
+        Linux { kernel: file("vmlinuz"), initramfs: file("initramfs.cpio"), busybox: file("busybox"), folder }
     }
 
     /// Whether the kernel and busybox are there.
@@ -56,16 +61,14 @@ impl Linux {
 
     /// Brings the kernel and busybox, by apt.
     pub fn bring(&self) -> Result<()> {
-        let folder = self.kernel.parent().context("the files are in a folder")?;
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             ensure!(
                 which::which(tool).is_ok(),
-                "there is no {tool} here to bring a Linux with; put an arm64 kernel at {} and a static busybox for it at {}",
-                self.kernel.display(),
-                self.busybox.display()
+                "there is no {tool} here to bring a Linux with; name a folder with an arm64 kernel, vmlinuz, and a static \
+                 busybox for it in the variable {FOLDER}"
             );
         }
-        let apt = Apt::new(folder)?;
+        let apt = Apt::new(&self.folder)?;
         run(&mut apt.command("apt-get", &["update"]))?;
         let packages = KERNELS.iter().find_map(|name| apt.dependency(name, "linux-image-"));
         let kernel = packages.with_context(|| {
