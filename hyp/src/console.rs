@@ -93,7 +93,7 @@ impl Screen {
     pub fn give_keyboard(&mut self, to: Option<usize>, out: &mut dyn FnMut(u8)) {
         self.interrupt(out);
         self.keyboard = to;
-        if to.is_some_and(|guest| self.guests[guest].shown().len() > 0) {
+        if to.is_some_and(|guest| !self.guests[guest].shown().is_empty()) {
             self.reopen(out);
         }
     }
@@ -191,7 +191,7 @@ mod tests {
     fn screen(keyboard: Option<usize>, steps: &[(usize, &str)]) -> String {
         let (mut screen, mut written) = (Screen::new(), Vec::new());
         let mut out = |byte| written.push(byte);
-        (screen.add("a"), screen.add("b"));
+        assert_eq!(["a", "b"].map(|name| screen.add(name)), [0, 1]);
         screen.give_keyboard(keyboard, &mut out);
         for &(guest, text) in steps {
             match guest {

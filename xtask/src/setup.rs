@@ -76,7 +76,8 @@ impl Need {
         let possible = |need: &Need| match need {
             Need::C => has_c() || need.plan().is_some(),
             Need::Browser => browser().is_some() || need.plan().is_some(),
-            Need::Linux => Linux::new(root).is_there() || Manager::find() == Some(Manager::Apt),
+            // Ubuntu's packages for arm64 are not where those for other computers are.
+            Need::Linux => Linux::new(root).is_there() || Manager::find() == Some(Manager::Apt) && !is_ubuntu(),
             _ => true,
         };
         Self::ALL.into_iter().filter(possible).collect()

@@ -18,7 +18,14 @@ pub fn trials() -> Vec<Trial> {
         trial(format!("linux::shell.{cpu}.gic.{gic}.vcpus.{vcpus}"), move || shell(cpu, gic, vcpus))
     });
     let rest = [("two", two as fn() -> Result<()>), ("beside.kernel", beside_kernel)];
-    machines.into_iter().chain(rest.map(|(name, test)| trial(format!("linux::{name}"), test))).collect()
+    let there = workspace::root().is_ok_and(|root| Linux::new(&root).is_there());
+    if !there {
+        eprintln!(
+            "tests of Linux as a guest are left out: there is none here, and no apt with Debian's packages to bring one"
+        );
+    }
+    let trials = machines.into_iter().chain(rest.map(|(name, test)| trial(format!("linux::{name}"), test)));
+    trials.map(|trial| trial.with_ignored_flag(!there)).collect()
 }
 
 /// What the shell says when it waits for a command.
@@ -27,7 +34,6 @@ const PROMPT: &str = "/ # ";
 /// Machines with a Linux called `name` for each name; `dialogue` is typed, each text once its cue was seen.
 fn config(names: &[&str], dialogue: &[(&str, &str)]) -> Result<Config> {
     let linux = Linux::new(&workspace::root()?);
-    ensure!(linux.is_there(), "there is no Linux at {}; cargo xtask setup brings one by apt", linux.kernel.display());
     linux.make_initramfs()?;
     let guest = |name: &&str| {
         let mut guest = Guest::parse(LINUX).map_err(anyhow::Error::msg)?;

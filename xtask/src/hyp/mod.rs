@@ -191,6 +191,8 @@ pub fn watch(
         (true, _) => machine::TIMED_OUT,
         (false, Some((code, _))) => code,
         (false, None) if code != 0 => code,
+        // By QEMU's own keys.
+        (false, None) if terminal(&config.input) => 0,
         (false, None) => bail!("the hypervisor ended without a result"),
     };
     let json = result.map(|(_, json)| json).filter(|json| !json.is_empty());
