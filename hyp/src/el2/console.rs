@@ -150,6 +150,8 @@ fn pass_keyboard() {
         );
     }
     CONSOLE.lock().with_screen(|screen, out| screen.give_keyboard(to.map(|guest| guest.console), out));
+    // The one before may have had no place.
+    resume_paused_input();
 }
 
 /// The UART's interrupt: what was typed goes to the guest that has the keyboard, and what it has no place for stays in the UART.
