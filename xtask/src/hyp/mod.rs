@@ -323,6 +323,19 @@ mod tests {
     }
 
     #[test]
+    fn a_keyboard_is_announced() {
+        let hypervisor = Hypervisor { elf: "hyp".into(), image: "Image".into() };
+        let line = |input| {
+            let config = Config { input, ..Config::default() };
+            let command = command(&hypervisor, &config, 256, Path::new("memory"), Path::new("archive")).unwrap();
+            command.get_args().map(|word| word.to_str().unwrap().to_string()).collect::<Vec<_>>()
+        };
+        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard"]);
+        assert!(!announced(&line(Input::Nothing)));
+        assert!(announced(&line(Input::SharedStdin)) && announced(&line(Input::Dialogue(Vec::new()))));
+    }
+
+    #[test]
     fn an_archive_says_what_it_holds() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
