@@ -11,6 +11,7 @@
 //! | [`timer`] | the physical timer of a vCPU, which is emulated | [`timer::PhysicalTimer`] |
 //! | [`mmio`] | a trapped load or store of a device | [`mmio::Access`] |
 //! | [`pl011`] | the emulated UART | [`pl011::Pl011`] |
+//! | [`console`] | the console that all guests share, and who is typed to | [`console::Screen`] |
 //! | [`inject`] | an exception that the hypervisor has a guest take | [`inject::inject`] |
 //! | [`config`] | which guests there are | [`config::guests`] |
 //! | [`image`] | where a guest's image, device tree and initramfs go | [`image::plan`] |
@@ -21,11 +22,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod aarch32;
 pub mod config;
+pub mod console;
 pub mod image;
 pub mod inject;
 pub mod mmio;

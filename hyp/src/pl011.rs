@@ -3,7 +3,8 @@
 //! What a guest sends leaves at once: [`Pl011::write`] gives it to the caller. So the transmit FIFO is always empty,
 //! and each byte written passes through it: that is what raises the transmit interrupt, as on hardware the draining of
 //! the FIFO through its trigger level does. What the guest is to receive is put in by [`Pl011::receive`]; a caller with
-//! more than fits asks [`Pl011::has_room`] after each access. [`Pl011::line`] is the interrupt, level-sensitive.
+//! more than fits, or with something for a guest that does not listen yet, asks [`Pl011::listens`] and
+//! [`Pl011::has_room`] after each access. [`Pl011::line`] is the interrupt, level-sensitive.
 //!
 //! The wire takes bytes whether the guest has enabled the UART or not: early consoles (Linux's `earlycon`) rely on
 //! firmware having done so.
@@ -33,6 +34,9 @@ const ICR: u64 = 0x044;
 const DMACR: u64 = 0x048;
 const PERIPH_ID0: u64 = 0xfe0;
 
+/// A driver that reads the flags this often, and does nothing else in between, waits for a character.
+const POLLS: u8 = 16;
+
 /// UARTPeriphID0 to 3 and UARTPCellID0 to 3, a byte each: part 0x011, designer 0x41 (Arm), revision 3 (r1p5).
 const IDENTIFICATION: [u8; 8] = [0x11, 0x10, 0x34, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
 
@@ -46,7 +50,9 @@ const TXFE: u16 = 1 << 7;
 // UARTLCR_H.
 const FEN: u16 = 1 << 4;
 // UARTCR.
+const UARTEN: u16 = 1 << 0;
 const LBE: u16 = 1 << 7;
+const RXE: u16 = 1 << 9;
 // UARTIMSC, UARTRIS, UARTMIS, UARTICR.
 const RX: u16 = 1 << 4;
 const TX: u16 = 1 << 5;
@@ -71,6 +77,8 @@ pub struct Pl011 {
     imsc: u16,
     ris: u16,
     dmacr: u16,
+    /// How often the flags were read in a row.
+    polls: u8,
 }
 
 impl Default for Pl011 {
@@ -95,6 +103,7 @@ impl Pl011 {
             imsc: 0,
             ris: 0,
             dmacr: 0,
+            polls: 0,
         }
     }
 
@@ -106,6 +115,12 @@ impl Pl011 {
     /// Whether another character can be received and none be lost.
     pub fn has_room(&self) -> bool {
         self.received.len() < self.depth()
+    }
+
+    /// Whether the guest takes what it receives: it has receiving enabled and an interrupt for it, or polls. What comes
+    /// earlier a driver throws away when it sets up the UART.
+    pub const fn listens(&self) -> bool {
+        self.cr & (UARTEN | RXE) == UARTEN | RXE && self.imsc & (RX | RT) != 0 || self.polls >= POLLS
     }
 
     /// A character comes in over the wire. One that finds no room is lost, as on hardware: an overrun.
@@ -128,6 +143,7 @@ impl Pl011 {
     /// What the guest reads. An access is to the register that its offset is the address of, whatever its size;
     /// anywhere else reads 0.
     pub fn read(&mut self, offset: u64) -> u64 {
+        self.polls = if offset == FR { self.polls.saturating_add(1) } else { 0 };
         let value = match offset {
             DR => self.take(),
             RSR_ECR => self.rsr,
@@ -152,6 +168,7 @@ impl Pl011 {
     /// are ignored.
     pub fn write(&mut self, offset: u64, value: u64) -> Option<u8> {
         let value = value as u16;
+        self.polls = 0;
         match offset {
             DR => {
                 self.ris |= TX;
@@ -331,6 +348,48 @@ mod tests {
         }
         assert_eq!(read, [1, 2, 3, 4, 5]);
         assert!(!uart.line(), "reading all of it is an acknowledgement too");
+    }
+
+    #[test]
+    fn interrupts_that_are_masked_are_kept() {
+        let mut uart = uart(0);
+        (0..4).for_each(|byte| uart.receive(byte));
+        assert!(!uart.line());
+        for (mask, line) in [(RX, true), (RT, true), (TX | OVERRUN, false), (RX | RT, true), (0, false)] {
+            uart.write(IMSC, mask.into());
+            assert_eq!((uart.line(), uart.read(MIS)), (line, u64::from((RX | RT) & mask)), "{mask:#x}");
+        }
+        assert_eq!(uart.read(RIS), (RX | RT).into());
+        // An overrun has its own.
+        uart.write(IMSC, OVERRUN.into());
+        (0..29).for_each(|byte| uart.receive(byte));
+        assert!(uart.line());
+        uart.write(ICR, OVERRUN.into());
+        assert!(!uart.line());
+    }
+
+    #[test]
+    fn a_guest_listens_by_interrupt_or_by_polling() {
+        let mut uart = uart(0);
+        for (mask, listens) in [(TX | OVERRUN, false), (RX, true), (RT, true), (0, false)] {
+            uart.write(IMSC, mask.into());
+            assert_eq!(uart.listens(), listens, "{mask:#x}");
+        }
+        uart.write(IMSC, RX.into());
+        for (control, listens) in [(0x101, false), (0x200, false), (0x201, true), (0, false)] {
+            uart.write(CR, control);
+            assert_eq!(uart.listens(), listens, "{control:#x}");
+        }
+        // As one polls that sends, and one that waits to receive.
+        for _ in 0..POLLS {
+            uart.read(FR);
+            uart.write(DR, 0);
+        }
+        assert!(!uart.listens());
+        assert!((0..POLLS).all(|_| uart.read(FR) == 0x97));
+        assert!(uart.listens());
+        uart.read(DR);
+        assert!(!uart.listens());
     }
 
     #[test]

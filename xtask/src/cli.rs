@@ -2,6 +2,7 @@
 
 use crate::explain::log::{self, Found, Seen};
 use crate::explain::report::{self, Form};
+use crate::hyp::linux::Linux;
 use crate::hyp::{self, Guest};
 use crate::images::{Hypervisor, Images};
 use crate::machine::{self, Config, Event, Input, Program};
@@ -109,13 +110,20 @@ Without --guest: two guests, `left` and `right`, each this project's kernel as i
 suite side by side. Each line of a guest's console comes with the guest's name; in the end, on standard error, what the
 guests did.
 
+GUEST is FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]; a literal comma is doubled. Two words stand for
+files: `kernel`, this project's kernel with its programs, and `linux`, Debian's kernel with a shell. Standard input is the
+first guest's, whose console comes as it is; Ctrl-A three times in a row passes it to the next guest. At a terminal,
+Ctrl-] X ends the machine.
+
 Exit code: 0 when every guest powered off; 3 when one did not; 121 when the hypervisor panicked; 124 when time was over;
 1 when the tool failed; 2 for wrong usage.
 
 Examples:
   cargo xtask hyp
   cargo xtask hyp --gic 2 --cpu max
-  cargo xtask hyp --guest vmlinux,initrd=initrd.gz,append=console=ttyAMA0,mem=256,vcpus=2")]
+  cargo xtask hyp --guest linux                              a shell; `exit` powers off
+  cargo xtask hyp --guest linux,vcpus=2 --guest kernel
+  cargo xtask hyp --guest vmlinuz,initrd=initrd.gz,append=console=ttyAMA0,mem=256")]
     Hyp(HypArgs),
     /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
@@ -267,9 +275,9 @@ struct HypArgs {
     #[arg(long, value_name = "SHIFT", num_args = 0..=1, require_equals = true, default_missing_value = "0",
         value_parser = clap::value_parser!(u8).range(0..=10))]
     icount: Option<u8>,
-    /// End the machine after this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    /// End the machine after this time [default: 60; none when a guest has this terminal]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
     /// Write what the guests did to standard output, as one JSON text, and the console to standard error
     #[arg(long)]
     json: bool,
@@ -417,7 +425,7 @@ fn run(verb: Verb) -> Result<u8> {
     let root = workspace::root()?;
     match verb {
         Verb::Setup => {
-            setup::ensure(&root, &Need::all())?;
+            setup::ensure(&root, &Need::all(&root))?;
             doctor::doctor(&root, false)
         }
         Verb::Doctor(args) => doctor::doctor(&root, args.json),
@@ -426,11 +434,11 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Gdb(args) => gdb(&root, args),
         Verb::Hyp(args) => hyp(&root, args),
         Verb::Test(args) => {
-            setup::ensure(&root, &Need::tests())?;
+            setup::ensure(&root, &Need::tests(&root))?;
             test::test(&root, args.filter.as_deref(), args.list)
         }
         Verb::Mutants(args) => {
-            setup::ensure(&root, &Need::tests())?;
+            setup::ensure(&root, &Need::tests(&root))?;
             mutants::mutants(&root, args.filter.as_deref(), args.every.into())
         }
         Verb::Check => {
@@ -545,6 +553,9 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
         let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
         Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
+    // Of its own guests the project knows that they read nothing.
+    let input = if args.guest.is_empty() { Input::Nothing } else { Input::SharedStdin };
+    let timeout = args.timeout.or((!process::terminal(&input)).then_some(60));
     let mut config = hyp::Config {
         cpu: typed(args.cpu),
         gic: args.gic,
@@ -552,7 +563,8 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
         mem: args.mem,
         icount: args.icount,
         guests: args.guest,
-        timeout: Some(Duration::from_secs(args.timeout)),
+        timeout: timeout.map(Duration::from_secs),
+        input,
         qemu_args: args.qemu_arg,
         ..hyp::Config::default()
     };
@@ -565,7 +577,20 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     if config.guests.is_empty() {
         config.guests = ["left", "right"].map(|name| Guest::kernel(&images, name)).into();
     } else {
-        config.guests.iter_mut().zip(1..).for_each(|(guest, number)| guest.name = format!("guest{number}"));
+        let linux = Linux::new(root);
+        if config.guests.iter().any(|guest| guest.image == Path::new(hyp::LINUX)) {
+            setup::ensure(root, &[Need::Linux])?;
+            linux.make_initramfs()?;
+        }
+        for (guest, number) in config.guests.iter_mut().zip(1..) {
+            guest.name = format!("guest{number}");
+            guest.find_files(&images, &linux);
+        }
+    }
+    if process::terminal(&config.input) {
+        eprintln!(
+            "xtask: this terminal is the guests' now; Ctrl-A three times passes it on, Ctrl-] X ends the machine"
+        );
     }
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     let outcome = hyp::watch(&hypervisor, &images, &config, |event| match event {

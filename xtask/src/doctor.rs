@@ -35,8 +35,10 @@ impl Finding {
 
 /// Prints what was found, as a table or as JSON; the exit code is 1 when something is wrong.
 pub fn doctor(root: &Path, json: bool) -> Result<u8> {
-    let findings: Vec<_> =
-        Need::all().into_iter().map(|need| Ok(Finding { need, state: need.probe(root)? })).collect::<Result<_>>()?;
+    let findings: Vec<_> = Need::all(root)
+        .into_iter()
+        .map(|need| Ok(Finding { need, state: need.probe(root)? }))
+        .collect::<Result<_>>()?;
     let good = findings.iter().all(Finding::good);
     println!("{}", if json { as_json(&findings, good) } else { as_table(&findings) });
     Ok(u8::from(!good))

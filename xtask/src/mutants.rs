@@ -3,6 +3,7 @@
 //! `tests/mutants.toml` lists them. Each is tried in a copy of the checkout's tracked files, so the checkout itself is
 //! never touched; all share one target folder, so that only what a mutation changes is built again.
 
+use crate::hyp::linux::{self, Linux};
 use crate::{test, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -76,6 +77,8 @@ struct Copy {
     root: PathBuf,
     tree: PathBuf,
     target: PathBuf,
+    /// The Linux that was brought for the checkout.
+    linux: PathBuf,
     files: BTreeSet<PathBuf>,
 }
 
@@ -88,7 +91,8 @@ impl Copy {
         let names = String::from_utf8(output.stdout).context("a tracked file's name is not UTF-8")?;
         // A tracked file may be deleted and not committed yet.
         let files = names.split_terminator('\0').map(PathBuf::from).filter(|file| root.join(file).is_file()).collect();
-        Ok(Copy { root: root.into(), tree: folder.join("tree"), target: folder.join("target"), files })
+        let linux = Linux::new(root).folder;
+        Ok(Copy { root: root.into(), tree: folder.join("tree"), target: folder.join("target"), linux, files })
     }
 
     /// Makes the copy equal to the checkout; files that are equal keep their time, so that cargo builds nothing anew.
@@ -111,7 +115,7 @@ impl Copy {
         workspace::write(&file, mutate(&text, mutant)?.as_bytes())?;
         let cargo = |words: &[&str]| {
             let mut cargo = workspace::cargo(&self.tree);
-            cargo.args(words).env("CARGO_TARGET_DIR", &self.target);
+            cargo.args(words).env("CARGO_TARGET_DIR", &self.target).env(linux::FOLDER, &self.linux);
             cargo
         };
         if mutant.kills == [BUILD] {
@@ -197,6 +201,7 @@ mod tests {
             root: folder.path().join("root"),
             tree: folder.path().join("tree"),
             target: folder.path().join("target"),
+            linux: PathBuf::new(),
             files: ["src/a", "b"].map(PathBuf::from).into(),
         };
         for file in &copy.files {

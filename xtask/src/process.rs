@@ -23,6 +23,8 @@ pub enum Input {
     Nothing,
     /// This process's standard input; a terminal becomes the machine's (Ctrl-A X ends it).
     Stdin,
+    /// The same, for several who share it: its end is nobody's.
+    SharedStdin,
     /// What is typed at a new pseudo-terminal, which also gets the console; QEMU says its name.
     Pty,
     /// A dialogue: each answer is sent when the console has shown its cue after the last one.
@@ -48,7 +50,7 @@ impl Started {
 
 /// Whether a person's terminal becomes the machine's.
 pub(crate) fn terminal(input: &Input) -> bool {
-    *input == Input::Stdin && io::stdin().is_terminal()
+    matches!(input, Input::Stdin | Input::SharedStdin) && io::stdin().is_terminal()
 }
 
 /// What QEMU's two outputs bring.
@@ -64,7 +66,8 @@ pub(crate) struct Running {
     target: Pid,
     said: mpsc::Receiver<Said>,
     stdin: Option<ChildStdin>,
-    relay_stdin: bool,
+    /// Whether standard input is yet to be relayed, and what comes at its end.
+    relay_stdin: Option<&'static [u8]>,
     dialogue: VecDeque<(String, String)>,
     /// What the console has shown since the last answer.
     shown: Vec<u8>,
@@ -132,8 +135,8 @@ impl Running {
         let terminal = terminal(input);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(match input {
             Input::Nothing | Input::Pty => Stdio::null(),
-            Input::Stdin if terminal => Stdio::inherit(),
-            Input::Stdin | Input::Dialogue(_) => Stdio::piped(),
+            _ if terminal => Stdio::inherit(),
+            Input::Stdin | Input::SharedStdin | Input::Dialogue(_) => Stdio::piped(),
         });
         // A process group of its own, so that a script that wraps QEMU ends as a whole; but only the terminal's own
         // group may read from it.
@@ -160,7 +163,12 @@ impl Running {
             _ => VecDeque::new(),
         };
         let stdin = child.stdin.take();
-        let relay_stdin = *input == Input::Stdin && stdin.is_some();
+        let relay_stdin = match input {
+            // End of transmission, as a terminal says it.
+            Input::Stdin => Some(&b"\x04"[..]),
+            Input::SharedStdin => Some(&b""[..]),
+            _ => None,
+        };
         Ok(Running { child, target, said, stdin, relay_stdin, dialogue, shown: Vec::new() })
     }
 
@@ -179,16 +187,14 @@ impl Running {
 
     /// Sends what is due now that the console shows `bytes`. A machine that is gone takes nothing, which is no error.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
-        if self.relay_stdin {
-            // Not before the machine has spoken: setting up the UART empties its FIFO.
-            self.relay_stdin = false;
-            if let Some(mut stdin) = self.stdin.take() {
-                thread::spawn(move || {
-                    let _ = io::copy(&mut io::stdin(), &mut stdin);
-                    // End of transmission, as a terminal says it.
-                    let _ = stdin.write_all(b"\x04");
-                });
-            }
+        // Not before the machine has spoken: setting up the UART empties its FIFO.
+        if let Some(end) = self.relay_stdin.take()
+            && let Some(mut stdin) = self.stdin.take()
+        {
+            thread::spawn(move || {
+                let _ = io::copy(&mut io::stdin(), &mut stdin);
+                let _ = stdin.write_all(end);
+            });
         }
         self.shown.extend(bytes);
         while let Some((cue, answer)) = self.dialogue.front() {

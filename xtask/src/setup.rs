@@ -1,5 +1,6 @@
 //! What the project needs on this machine: found out, and brought where it is missing.
 
+use crate::hyp::linux::Linux;
 use crate::machine;
 use crate::tool::{Version, run, version_of};
 use crate::toolchain::{self, Compiler, TARGET};
@@ -28,6 +29,8 @@ pub enum Need {
     C,
     /// A browser, in which the tests open the page of a trace.
     Browser,
+    /// A Linux that the hypervisor runs as a guest.
+    Linux,
 }
 
 /// Whether the machine has it; the text says which.
@@ -64,24 +67,27 @@ const BROWSERS: [&str; 6] = [
 const GDBS: [&str; 4] = ["gdb-multiarch", "aarch64-elf-gdb", "aarch64-linux-gnu-gdb", "gdb"];
 
 impl Need {
-    const ALL: [Need; 7] = [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb, Need::C, Need::Browser];
+    const ALL: [Need; 8] =
+        [Need::Rust, Need::Target, Need::Clippy, Need::Qemu, Need::Gdb, Need::C, Need::Browser, Need::Linux];
 
     /// All that this machine can have: what only tests need where it is there or a package brings it; elsewhere they go
     /// without.
-    pub fn all() -> Vec<Need> {
+    pub fn all(root: &Path) -> Vec<Need> {
         let possible = |need: &Need| match need {
             Need::C => has_c() || need.plan().is_some(),
             Need::Browser => browser().is_some() || need.plan().is_some(),
+            // Ubuntu's packages for arm64 are not where those for other computers are.
+            Need::Linux => Linux::new(root).is_there() || Manager::find() == Some(Manager::Apt) && !is_ubuntu(),
             _ => true,
         };
         Self::ALL.into_iter().filter(possible).collect()
     }
 
     /// What the tests need, of those.
-    pub fn tests() -> Vec<Need> {
-        Self::all()
+    pub fn tests(root: &Path) -> Vec<Need> {
+        Self::all(root)
             .into_iter()
-            .filter(|need| matches!(need, Need::Target | Need::Qemu | Need::C | Need::Browser))
+            .filter(|need| matches!(need, Need::Target | Need::Qemu | Need::C | Need::Browser | Need::Linux))
             .collect()
     }
 
@@ -95,6 +101,7 @@ impl Need {
             Need::Gdb => "gdb for AArch64",
             Need::C => "C for AArch64 Linux",
             Need::Browser => "Chromium",
+            Need::Linux => "Linux for AArch64",
         }
     }
 
@@ -107,6 +114,7 @@ impl Need {
             Need::Gdb => "with Python".into(),
             Need::C => "with a static libc".into(),
             Need::Browser => "or Chrome".into(),
+            Need::Linux => "kernel and busybox".into(),
         }
     }
 
@@ -117,6 +125,7 @@ impl Need {
             Need::Gdb => Some("cargo xtask gdb"),
             Need::C => Some("one case of cargo xtask test"),
             Need::Browser => Some("cargo xtask test trace.page"),
+            Need::Linux => Some("cargo xtask hyp --guest linux"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }
@@ -140,6 +149,8 @@ impl Need {
             },
             Need::C if has_c() => State::Found(version_of(&mut Command::new(C_COMPILER))?.to_string()),
             Need::C => State::Missing,
+            Need::Linux if Linux::new(root).is_there() => State::Found("there".into()),
+            Need::Linux => State::Missing,
             Need::Browser => match browser() {
                 Some(browser) => State::Found(version_of(&mut Command::new(browser))?.to_string()),
                 None => State::Missing,
@@ -169,7 +180,7 @@ impl Need {
             (Need::Browser, Apt | Dnf | Pacman) => &["chromium"],
             // An application, which is found where those are; Chromium's own does not start on its own there.
             (Need::Browser, Brew) => &["google-chrome"],
-            (Need::Rust | Need::Target | Need::Clippy, _) => &[],
+            (Need::Rust | Need::Target | Need::Clippy | Need::Linux, _) => &[],
         }
     }
 
@@ -188,6 +199,7 @@ impl Need {
             Need::Target => format!("rustup target add {TARGET}"),
             Need::Qemu => format!("{packages}; or name a newer one in the variable QEMU"),
             Need::Browser => format!("{packages}; or name one in the variable CHROMIUM"),
+            Need::Linux => "cargo xtask setup".into(),
             Need::Clippy | Need::Gdb | Need::C => packages,
         }
     }
@@ -198,6 +210,9 @@ impl Need {
                 Ok(()) => return Ok(()),
                 Err(error) => eprintln!("xtask: {error:#}; trying the compiler in the system's packages"),
             }
+        }
+        if self == Need::Linux {
+            return Linux::new(root).bring();
         }
         let plan = self.plan();
         plan.with_context(|| format!("no package of this system is known to bring it; {}", self.cure()))?.run()

@@ -139,13 +139,18 @@ extern "C" fn start(dtb: u64) -> ! {
         },
     );
     ssbd::init(console.psci == Some(dt::Conduit::Smc));
+    let mut keyboard = false;
     for word in bootargs::words(console.bootargs) {
-        match word {
-            word if word == *"ssbd=force" => ssbd::force(),
-            _ => log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>()),
+        match &*word.chars().collect::<alloc::string::String>() {
+            "keyboard" => keyboard = true,
+            "ssbd=force" => ssbd::force(),
+            unknown => log::warn!("boot: unknown argument `{unknown}`"),
         }
     }
     control::init(machine.initrd, blob);
+    if keyboard {
+        console::enable_keyboard();
+    }
     sched::idle_loop()
 }
 

@@ -5,7 +5,7 @@
 
 use crate::guest::{Ending, Guest, Refusal};
 use crate::sync::IrqLock;
-use crate::{gic, memory, percpu, power, report, sched, service};
+use crate::{console, gic, memory, percpu, power, report, sched};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use drivers::dt::{self, Region};
@@ -53,7 +53,7 @@ impl Guests {
             dt::device(self.blob, compatible)
                 .unwrap_or_else(|| report::refuse(format_args!("guest {name}: the machine has no device {compatible}")))
         });
-        let guest = Guest::new(index as u8 + 1, config, device).unwrap_or_else(|why| match why {
+        let guest = Guest::new(index, config, device).unwrap_or_else(|why| match why {
             Refusal::NoMemory => {
                 report::refuse(format_args!("guest {name}: the machine has no {} MiB to spare", config.memory_mib))
             }
@@ -89,12 +89,6 @@ impl Guests {
     }
 }
 
-/// A guest that was made begins.
-fn begin(guest: &'static Guest) {
-    service::begin(guest);
-    sched::start(&guest.vcpus()[0]);
-}
-
 /// Makes the guests that the archive tells of, and has them begin. `blob` is the machine's device tree.
 pub fn init(archive: Option<Region>, blob: &'static [u8]) {
     let region = archive.unwrap_or_else(|| report::refuse(format_args!("there is no archive with guests (-initrd)")));
@@ -112,12 +106,13 @@ pub fn init(archive: Option<Region>, blob: &'static [u8]) {
         .into_iter()
         .map(|config| {
             let summary = GuestSummary { name: config.name.chars().take(16).collect(), ..GuestSummary::default() };
+            console::add_guest(config.name);
             Slot { config, guest: None, summary }
         })
         .collect();
     guests.usage = memory::usage();
     (0..guests.slots.len()).for_each(|index| guests.make(index));
-    guests.slots.iter().filter_map(|slot| slot.guest).for_each(begin);
+    guests.slots.iter().filter_map(|slot| slot.guest).for_each(Guest::begin);
     *GUESTS.lock() = Some(guests);
 }
 
@@ -139,7 +134,7 @@ pub fn look_after_guests() {
             Ending::Reset => {
                 slot.summary.restarts += 1;
                 guests.make(index);
-                guests.slots[index].guest.into_iter().for_each(begin);
+                guests.slots[index].guest.into_iter().for_each(Guest::begin);
             }
         }
     }

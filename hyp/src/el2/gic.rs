@@ -4,7 +4,7 @@
 use crate::guest::Guest;
 use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sync::IrqLock;
-use crate::{read_sysreg, sched, timer, vgic, write_sysreg};
+use crate::{console, read_sysreg, sched, timer, vgic, write_sysreg};
 use alloc::boxed::Box;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
@@ -23,6 +23,8 @@ struct Host {
     timer: u32,
     /// The virtual timer, which is the guests'.
     virtual_timer: u32,
+    /// The console's UART.
+    uart: u32,
     interface: Interface,
 }
 
@@ -85,9 +87,10 @@ pub fn init(machine: &Machine<'_>) {
         }
     };
     let timer = machine.hypervisor_timer_irq.expect("an EL2 has a timer");
-    let virtual_timer = machine.timer_irq;
-    HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, interface });
+    let (virtual_timer, uart) = (machine.timer_irq, machine.uart_irq);
+    HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, uart, interface });
     init_interfaces();
+    host().controller.lock().enable(uart, this_cpu().index);
 }
 
 /// Sets up the interfaces of this CPU, which is not the first.
@@ -181,6 +184,8 @@ pub fn handle() {
                 count(&this_cpu().host_irqs);
                 if number == host.timer {
                     timer::interrupt();
+                } else if number == host.uart {
+                    console::interrupt();
                 } else if ![KICK, MAINTENANCE, host.virtual_timer].contains(&number) {
                     log::warn!("interrupt {number} has no owner");
                     host.controller.lock().disable(number, this_cpu().index);

@@ -1,12 +1,12 @@
 //! Guests: their memory, their devices, and their lives.
 
-use crate::console::GuestConsole;
 use crate::memory::{self, BLOCK};
 use crate::service::Service;
 use crate::stage2::Stage2;
 use crate::sync::IrqLock;
+use crate::uart::Uart;
 use crate::vcpu::{Counters, Vcpu};
-use crate::{gic, sched, service, ssbd, vgic};
+use crate::{console, gic, sched, ssbd, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::ops::Range;
@@ -14,8 +14,8 @@ use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use drivers::dt::Region;
 use heapless::String;
-use hyp::config::{self, Serrors};
-use hyp::pl011::{self, Pl011};
+use hyp::config::{self, GUESTS_MAX, Serrors};
+use hyp::pl011;
 use hyp::result::{End, GuestSummary, Mitigations};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
@@ -30,8 +30,6 @@ const GICR: u64 = 0x080a_0000;
 const UART: u64 = 0x0900_0000;
 const RAM: u64 = 0x4000_0000;
 
-/// The UART's interrupt.
-const UART_IRQ: u32 = 33;
 /// SPIs of a guest.
 const SPIS: usize = 64;
 /// Bytes of GICD, by version, and of the frames of a redistributor.
@@ -75,15 +73,43 @@ pub struct Guest {
     pub ssbd: IrqLock<Mitigations>,
     /// Goes up, with the lock held, whenever the virtual GIC may have changed ([`vgic`]).
     pub vgic_changes: AtomicU64,
-    uart: IrqLock<(Pl011, GuestConsole)>,
+    /// Its UART.
+    pub uart: Uart,
+    /// Its number, which is the console's for it too.
+    pub number: usize,
     vcpus: Once<Box<[Vcpu]>>,
     ending: Once<Ending>,
+}
+
+/// The guests that live, by their numbers. Who holds this may use one of them: it stays as long.
+static LIVE: IrqLock<[Option<&'static Guest>; GUESTS_MAX]> = IrqLock::new([None; GUESTS_MAX]);
+
+/// Does something with a guest, if it lives.
+pub fn with<T>(number: usize, work: impl FnOnce(&'static Guest) -> T) -> Option<T> {
+    LIVE.lock().get(number).copied().flatten().map(work)
+}
+
+/// Does something with each guest that lives.
+pub fn for_each(work: impl FnMut(&'static Guest)) {
+    LIVE.lock().iter().copied().flatten().for_each(work);
+}
+
+/// The number of the next guest in turn that has not ended; it may be the same.
+pub fn after(number: Option<usize>) -> Option<usize> {
+    let live = LIVE.lock();
+    let first = number.map_or(0, |number| number + 1);
+    let mut turn = (first..first + GUESTS_MAX).map(|number| number % GUESTS_MAX);
+    turn.find(|&number| live[number].is_some_and(|guest| !guest.has_ended()))
 }
 
 impl Guest {
     /// A guest with zeroed RAM, and its vCPUs, which are off. `device` is the machine's that it has to itself: where it sees it
     /// too, and the SPI. The guest's, until [`Guest::free`].
-    pub fn new(vmid: u8, config: &config::Guest<'_>, device: Option<(Region, u32)>) -> Result<&'static Guest, Refusal> {
+    pub fn new(
+        number: usize,
+        config: &config::Guest<'_>,
+        device: Option<(Region, u32)>,
+    ) -> Result<&'static Guest, Refusal> {
         let config::Guest { name, memory_mib, .. } = *config;
         let vcpus = usize::from(config.vcpus);
         let size = (u64::from(memory_mib) << 20).next_multiple_of(BLOCK);
@@ -93,7 +119,7 @@ impl Guest {
             unsafe { with_exposed_provenance_mut::<u8>(block as usize).write_bytes(0, BLOCK as usize) };
             sched::yield_now();
         }
-        let stage2 = Stage2::new(vmid);
+        let stage2 = Stage2::new(number as u8 + 1);
         stage2.map_ram(RAM, host);
         if let Some(gicv) = gic::gicv() {
             // Without GICC_DIR, in its second page: see hyp::vgic.
@@ -123,7 +149,8 @@ impl Guest {
             serrors_diverse: config.serrors == Serrors::Diverse,
             service: config.service.map(Service::new),
             ssbd: IrqLock::new(Mitigations::default()),
-            uart: IrqLock::new((Pl011::new(), GuestConsole::new(name))),
+            uart: Uart::new(),
+            number,
             vcpus: Once::new(),
             ending: Once::new(),
         }));
@@ -134,12 +161,20 @@ impl Guest {
         Ok(guest)
     }
 
+    /// It begins: others may find it from now on.
+    pub fn begin(&'static self) {
+        LIVE.lock()[self.number] = Some(self);
+        self.service.iter().for_each(Service::begin);
+        console::resume_paused_input();
+        sched::start(&self.vcpus()[0]);
+    }
+
     /// Gives everything back that the guest had.
     ///
     /// # Safety
     /// It has ended, no CPU runs one of its vCPUs, and nobody refers to it any more.
     pub unsafe fn free(&'static self) {
-        service::forget(self);
+        LIVE.lock()[self.number] = None;
         crate::gic::unroute(self);
         self.stage2.forget();
         memory::give_back(self.host);
@@ -190,12 +225,7 @@ impl Guest {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
-        let mut uart = self.uart.lock();
-        let value = uart.0.read(offset);
-        let line = uart.0.line();
-        drop(uart);
-        vgic::set_line(vcpu, UART_IRQ, line);
-        Some(value)
+        Some(self.read_uart(offset))
     }
 
     /// A write, the same.
@@ -213,14 +243,7 @@ impl Guest {
             });
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
-        let mut uart = self.uart.lock();
-        let (pl011, console) = &mut *uart;
-        if let Some(byte) = pl011.write(offset, value) {
-            console.put(byte);
-        }
-        let line = pl011.line();
-        drop(uart);
-        vgic::set_line(vcpu, UART_IRQ, line);
+        self.write_uart(offset, value);
         Some(())
     }
 
@@ -228,6 +251,7 @@ impl Guest {
     pub fn end(&'static self, how: Ending) {
         let _mask = crate::sync::IrqMask::new();
         self.ending.call_once(|| how);
+        console::finish(self.number, self.ending() == Some(Ending::Reset));
         sched::stop(self);
     }
 

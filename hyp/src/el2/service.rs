@@ -4,14 +4,12 @@
 //! with MDCR_EL2.TDE, which has debug exceptions come to EL2 whatever the guest masks; while it is set, the guest's own BRKs
 //! come here too, and are given back.
 
-use crate::guest::Guest;
 use crate::percpu::this_cpu;
 use crate::sync::{IrqLock, IrqMask};
 use crate::traps::inject_exception;
 use crate::vcpu::{State, Vcpu};
-use crate::{cpu, read_sysreg, sched, timer, write_sysreg};
+use crate::{cpu, guest, read_sysreg, sched, timer, write_sysreg};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use hyp::config::GUESTS_MAX;
 use hyp::inject::Injected;
 use hyp::service::{INVALID, PLAN_SERROR, Plan};
 #[cfg(feature = "made-up")]
@@ -44,9 +42,7 @@ pub struct Service {
     next: IrqLock<Next>,
 }
 
-/// The guests that have the service; they stay as long as this is held.
-static GUESTS: IrqLock<heapless::Vec<&'static Guest, GUESTS_MAX>> = IrqLock::new(heapless::Vec::new());
-/// Whether any ever had it.
+/// Whether any guest ever had it.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 impl Service {
@@ -58,25 +54,11 @@ impl Service {
         Service { next: IrqLock::new(Next { plan, vcpu: 0, due: None, armed: false }) }
     }
 
-    /// What is planned begins now.
-    fn begin(&self) {
+    /// The guest begins.
+    pub fn begin(&self) {
         let mut next = self.next.lock();
         next.due = next.plan.is_some().then(|| timer::now().saturating_add(next.plan.after.unwrap_or(0)));
     }
-}
-
-/// A guest begins.
-pub fn begin(guest: &'static Guest) {
-    if let Some(service) = &guest.service {
-        service.begin();
-        // There is room for all that there can be.
-        let _ = GUESTS.lock().push(guest);
-    }
-}
-
-/// A guest is about to be freed.
-pub fn forget(guest: &Guest) {
-    GUESTS.lock().retain(|other| !core::ptr::eq(*other, guest));
 }
 
 /// Whether what comes for a vCPU is this CPU's to do: another one that runs it does it itself.
@@ -89,12 +71,14 @@ pub fn deadline() -> Option<u64> {
     if !IN_USE.load(Relaxed) {
         return None;
     }
-    let guests = GUESTS.lock();
-    let next = guests.iter().filter_map(|guest| {
-        let next = guest.service.as_ref()?.next.lock();
-        next.due.filter(|_| is_ours(&guest.vcpus()[next.vcpu]))
+    let mut first = None;
+    guest::for_each(|guest| {
+        let Some(service) = &guest.service else { return };
+        let next = service.next.lock();
+        let due = next.due.filter(|_| is_ours(&guest.vcpus()[next.vcpu]));
+        first = first.into_iter().chain(due).min();
     });
-    next.min()
+    first
 }
 
 /// Time has passed: the SErrors that are due come, or their breakpoints are set. IRQs are masked.
@@ -102,16 +86,16 @@ pub fn tick(now: u64) {
     if !IN_USE.load(Relaxed) {
         return;
     }
-    for guest in GUESTS.lock().iter() {
-        let Some(service) = &guest.service else { continue };
+    guest::for_each(|guest| {
+        let Some(service) = &guest.service else { return };
         let mut next = service.next.lock();
         let vcpu = &guest.vcpus()[next.vcpu];
         if next.due.is_none_or(|due| due > now) || !is_ours(vcpu) {
-            continue;
+            return;
         }
         if vcpu.state() == State::Off {
             next.due = None;
-            continue;
+            return;
         }
         next.due = next.plan.every.map(|every| now.saturating_add(every));
         if next.plan.at.is_some() {
@@ -123,7 +107,7 @@ pub fn tick(now: u64) {
             sched::while_stopped(vcpu, || vcpu.raise_serror(next.plan.iss));
             sched::wake(vcpu);
         }
-    }
+    });
 }
 
 /// The address of the breakpoint that is for `vcpu`, if it is the one that runs.

@@ -207,7 +207,7 @@ fn documents() -> Result<()> {
 }
 
 /// The tool, built once.
-fn tool() -> &'static Path {
+pub(crate) fn tool() -> &'static Path {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
     TOOL.get_or_init(|| {
         let root = workspace::root().expect("tests run inside the checkout");

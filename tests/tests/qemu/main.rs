@@ -11,6 +11,7 @@ mod faults;
 mod hyp;
 mod hyp_serror;
 mod ktest;
+mod linux;
 mod machine;
 mod page;
 mod programs;
@@ -43,6 +44,7 @@ fn all() -> Vec<Trial> {
         hyp::trials(),
         hyp_serror::trials(),
         ktest::trials(),
+        linux::trials(),
         page::trials(),
         programs::trials(),
         strangers::trials(),

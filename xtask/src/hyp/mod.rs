@@ -1,9 +1,12 @@
 //! A machine that the hypervisor runs, and the guests on it.
 
+pub mod linux;
 pub mod tree;
 
+use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
+use crate::process::terminal;
 use crate::symbols::Names;
 use crate::trace::memory::Memory;
 use ::hyp::service::Plan;
@@ -60,6 +63,11 @@ impl Device {
 /// A guest's RAM when nothing else is said, in MiB.
 pub const GUEST_MEM: u32 = 64;
 
+/// As a guest's image: this project's kernel, with its programs.
+pub const KERNEL: &str = "kernel";
+/// As a guest's image: Debian's kernel, with a shell.
+pub const LINUX: &str = "linux";
+
 impl Guest {
     /// This project's kernel, as it is built for a bare machine, with its programs.
     pub fn kernel(images: &Images, name: &str) -> Guest {
@@ -83,11 +91,12 @@ impl Guest {
     }
 
     /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,serrors=POLICY][,device=pl031][,service=PLAN]`; a
-    /// comma that parts nothing is doubled.
+    /// comma that parts nothing is doubled. Instead of a file's name, [`KERNEL`] and [`LINUX`] may stand.
     pub fn parse(text: &str) -> Result<Guest, String> {
         let mut words = words(text).into_iter();
         let image = PathBuf::from(words.next().filter(|word| !word.is_empty()).ok_or("an image file comes first")?);
-        let mut guest = Guest::new(image);
+        let (append, mem) = if image == Path::new(LINUX) { (linux::APPEND, linux::MEM) } else { ("", GUEST_MEM) };
+        let mut guest = Guest { append: append.into(), mem, ..Guest::new(image) };
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
             match key {
@@ -110,6 +119,17 @@ impl Guest {
             }
         }
         Ok(guest)
+    }
+
+    /// Puts the files in that a word stands for.
+    pub fn find_files(&mut self, images: &Images, linux: &Linux) {
+        let (image, initrd) = match self.image.to_str() {
+            Some(KERNEL) => (&images.image, &images.initramfs),
+            Some(LINUX) => (&linux.kernel, &linux.initramfs),
+            _ => return,
+        };
+        self.image.clone_from(image);
+        self.initrd.get_or_insert_with(|| initrd.clone());
     }
 }
 
@@ -153,6 +173,8 @@ pub struct Config {
     pub icount: Option<u8>,
     /// The guests.
     pub guests: Vec<Guest>,
+    /// What is typed: for the first guest, and after Ctrl-A three times in a row for the next.
+    pub input: Input,
     /// When to give up.
     pub timeout: Option<Duration>,
     /// More arguments for QEMU.
@@ -160,10 +182,10 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// One Cortex-A72 with a GICv3, no guests, sixty seconds.
+    /// One Cortex-A72 with a GICv3, no guests, no input, sixty seconds.
     fn default() -> Config {
-        let machine::Config { qemu, cpu, gic, smp, timeout, .. } = machine::Config::default();
-        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), timeout, qemu_args: Vec::new() }
+        let machine::Config { qemu, cpu, gic, smp, input, timeout, qemu_args, .. } = machine::Config::default();
+        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), input, timeout, qemu_args }
     }
 }
 
@@ -202,13 +224,15 @@ pub fn watch(
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
     let names = Names::new(images, None).with_hypervisor(&hypervisor.elf);
-    let (code, timed_out) = machine::watch_command(command, &Input::Nothing, config.timeout, names, on)?;
+    let (code, timed_out) = machine::watch_command(command, &config.input, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
     let code = match (timed_out, result) {
         (true, _) => machine::TIMED_OUT,
         (false, Some((code, _))) => code,
         (false, None) if code != 0 => code,
+        // By QEMU's own keys.
+        (false, None) if terminal(&config.input) => 0,
         (false, None) => bail!("the hypervisor ended without a result"),
     };
     let json = result.map(|(_, json)| json).filter(|json| !json.is_empty());
@@ -216,13 +240,25 @@ pub fn watch(
     Ok(Outcome { code, timed_out, result })
 }
 
+/// Ctrl-], after which QEMU's own keys come.
+const QEMU_ESCAPE: u8 = 29;
+
 fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, archive: &Path) -> Result<Command> {
     let mut command = Command::new(&config.qemu);
     let memory = option_value(memory.to_str().context("the memory file's path is not UTF-8")?);
     command.args(["-object", &format!("memory-backend-file,id=ram,size={mem}M,mem-path={memory},share=on")]);
     command.args(["-M", &format!("virt,gic-version={},virtualization=on,memory-backend=ram", config.gic)]);
     command.args(["-cpu", &config.cpu, "-smp", &config.smp.to_string(), "-m", &format!("{mem}M")]);
-    command.args(["-nic", "none", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    command.args(["-nic", "none", "-display", "none", "-no-reboot"]);
+    if terminal(&config.input) {
+        // Ctrl-A is the hypervisor's.
+        command.args(["-serial", "mon:stdio", "-echr", &QEMU_ESCAPE.to_string()]);
+    } else {
+        command.args(["-serial", "stdio"]);
+    }
+    if config.input != Input::Nothing {
+        command.args(["-append", "keyboard"]);
+    }
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
@@ -242,7 +278,7 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             files.push((name.clone(), bytes));
             name
         };
-        let image_bytes = read(&guest.image)?;
+        let image_bytes = linux::unpacked(read(&guest.image)?).with_context(|| guest.image.display().to_string())?;
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
         let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -324,6 +360,8 @@ mod tests {
         assert_eq!((guest.serrors, guest.service), (config::Serrors::Panic, Plan::parse("after=7 every=9")));
         let plain = Guest::parse("k").unwrap();
         assert_eq!((plain.mem, plain.vcpus, plain.dtb), (GUEST_MEM, 1, None));
+        let linux = Guest::parse("linux,vcpus=2").unwrap();
+        assert_eq!((linux.mem, linux.vcpus, &*linux.append), (linux::MEM, 2, linux::APPEND));
         for wrong in [
             "",
             ",mem=64",
@@ -337,6 +375,19 @@ mod tests {
         ] {
             assert!(Guest::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_keyboard_is_announced() {
+        let hypervisor = Hypervisor { elf: "hyp".into(), image: "Image".into() };
+        let line = |input| {
+            let config = Config { input, ..Config::default() };
+            let command = command(&hypervisor, &config, 256, Path::new("memory"), Path::new("archive")).unwrap();
+            command.get_args().map(|word| word.to_str().unwrap().to_string()).collect::<Vec<_>>()
+        };
+        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard"]);
+        assert!(!announced(&line(Input::Nothing)));
+        assert!(announced(&line(Input::SharedStdin)) && announced(&line(Input::Dialogue(Vec::new()))));
     }
 
     #[test]
