@@ -27,6 +27,20 @@ pub enum Injected {
     },
 }
 
+impl Injected {
+    /// The names of the kinds, by number.
+    pub const KINDS: [&str; 3] = ["undefined", "data_abort", "instruction_abort"];
+
+    /// Its kind's number.
+    pub const fn kind(self) -> usize {
+        match self {
+            Injected::Undefined => 0,
+            Injected::DataAbort { .. } => 1,
+            Injected::InstructionAbort { .. } => 2,
+        }
+    }
+}
+
 /// The guest as the trap found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted {

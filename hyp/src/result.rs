@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: u64 = 0x5945_5254_4e45_5601;
 
 /// Bytes of JSON that the page has room for.
-pub const JSON_MAX: usize = 16384;
+pub const JSON_MAX: usize = 49152;
 
 /// Guests that there can be.
 pub const MAX_GUESTS: usize = 8;
@@ -72,9 +72,28 @@ pub struct Summary {
     pub world_switches: u64,
     /// Interrupts of the hypervisor's own: its tick, and List Registers that ran empty.
     pub host_irqs: u64,
+    /// Counter ticks a second, in which costs are told.
+    #[serde(default)]
+    pub frequency: u64,
     /// By guest.
     pub guests: Vec<GuestSummary, MAX_GUESTS>,
 }
+
+/// What the traps of a class cost in all, from the vector to `eret`: without what other vCPUs did meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Its name, as in [`GuestSummary::traps`], or `irq`.
+    pub class: String<32>,
+    /// How many came to their end.
+    pub count: u64,
+    /// Counter ticks of all.
+    pub ticks: u64,
+    /// Of the dearest.
+    pub max: u64,
+}
+
+/// Classes of traps that a summary tells of.
+pub const MAX_CLASSES: usize = 24;
 
 /// What one guest did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +103,7 @@ pub struct GuestSummary {
     /// How it ended; none while it runs.
     pub end: Option<End>,
     /// Synchronous traps by class: the name of [`trap::esr::ec_name`], and how many; those that came.
-    pub traps: Vec<(String<32>, u64), 24>,
+    pub traps: Vec<(String<32>, u64), MAX_CLASSES>,
     /// Physical interrupts that came while it ran.
     pub irqs: u64,
     /// SErrors that came while it ran, or that it left pending.
@@ -93,6 +112,12 @@ pub struct GuestSummary {
     pub injections: u64,
     /// How often one of its vCPUs was switched to.
     pub switches: u64,
+    /// Exceptions that it had to take for what it tried: the kind, and how many; those that came.
+    #[serde(default)]
+    pub exceptions: Vec<(String<32>, u64), 4>,
+    /// What its traps cost, if that was asked for.
+    #[serde(default)]
+    pub costs: Vec<Cost, MAX_CLASSES>,
 }
 
 /// How a guest ended.
@@ -103,6 +128,8 @@ pub enum End {
     PoweredOff,
     /// By PSCI SYSTEM_RESET.
     Reset,
+    /// It told its pvpanic device that it has panicked.
+    Panicked,
     /// The hypervisor ended it, or none of its vCPUs could ever run again.
     Killed,
 }
@@ -138,6 +165,9 @@ mod tests {
         let mut guest =
             GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
         while guest.traps.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
+        while guest.exceptions.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
+        let cost = Cost { class: name(24).parse().unwrap(), count: u64::MAX, ticks: u64::MAX, max: u64::MAX };
+        while guest.costs.push(cost.clone()).is_ok() {}
         let mut summary = Summary { kind: "hyp_summary".parse().unwrap(), ..Default::default() };
         while summary.guests.push(guest.clone()).is_ok() {}
         let mut json = std::vec![0; JSON_MAX];

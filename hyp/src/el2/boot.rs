@@ -2,7 +2,8 @@
 
 use crate::memory::{self, MAIR};
 use crate::traps::HCR_EL2;
-use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, write_sysreg};
+use crate::{console, gic, guest, power, read_sysreg, report, sched, timer, trace, write_sysreg};
+use alloc::string::String;
 use core::arch::global_asm;
 use core::ptr::NonNull;
 use drivers::bootargs;
@@ -124,9 +125,20 @@ extern "C" fn start(dtb: u64) -> ! {
     );
     gic::init(&machine);
     timer::init();
+    let mut watched = trace::Wanted::default();
     for word in bootargs::words(console.bootargs) {
-        log::warn!("boot: unknown argument `{}`", word.chars().collect::<alloc::string::String>());
+        let number = |name| word.value_of(name).and_then(|value| value.chars().collect::<String>().parse::<u32>().ok());
+        if let Some(mib) = number("trace") {
+            watched.mib = mib;
+        } else if let Some(trap) = number("crash") {
+            watched.crash = trap.into();
+        } else if word == *"count" {
+            watched.count = true;
+        } else {
+            log::warn!("boot: unknown argument `{}`", word.chars().collect::<String>());
+        }
     }
+    trace::init(watched, machine.cpus);
     guest::init(machine.initrd);
     sched::idle_loop()
 }

@@ -69,8 +69,8 @@ pub unsafe fn force_unlock() {
 /// Bytes of a guest's line that are kept together: a record, or a longer line than anybody reads.
 const LINE_BYTES: usize = RECORD_MAX + 2;
 
-/// A guest's console: what it writes comes out by whole lines, each with the guest's name before it; but for a record, which is
-/// for tools.
+/// A guest's console: what it writes comes out by whole lines, each with the guest's name before it, so that nobody can take it for
+/// another's. A record has a line of its own.
 pub struct GuestConsole {
     name: String<16>,
     line: Vec<u8>,
@@ -88,7 +88,7 @@ impl GuestConsole {
             b'\r' => {}
             b'\n' => self.flush(),
             _ => {
-                if self.line.len() == LINE_BYTES {
+                if self.line.len() == LINE_BYTES || byte == RECORD_SEPARATOR && !self.line.is_empty() {
                     self.flush();
                 }
                 self.line.push(byte);
@@ -99,10 +99,8 @@ impl GuestConsole {
     /// Writes what there is as a line.
     fn flush(&mut self) {
         let mut console = CONSOLE.lock();
-        if self.line.first() != Some(&RECORD_SEPARATOR) {
-            // The console takes everything.
-            let _ = write!(console, "{}| ", self.name);
-        }
+        // The console takes everything.
+        let _ = write!(console, "{}| ", self.name);
         self.line.iter().for_each(|&byte| console.put(byte));
         let _ = console.write_str("\n");
         self.line.clear();

@@ -5,7 +5,7 @@ use crate::memory::{self, BLOCK};
 use crate::stage2::{self, Stage2};
 use crate::sync::IrqLock;
 use crate::vcpu::{State, Vcpu};
-use crate::{gic, power, report, sched, vgic};
+use crate::{gic, power, report, sched, trace, vgic};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::ptr::with_exposed_provenance_mut;
@@ -14,8 +14,9 @@ use drivers::dt::Region;
 use heapless::{String, Vec};
 use hyp::config::{self, Serrors};
 use hyp::image;
+use hyp::inject::Injected;
 use hyp::pl011::{self, Pl011};
-use hyp::result::{End, GuestSummary, MAX_GUESTS, Summary};
+use hyp::result::{End, GuestSummary, MAX_CLASSES, MAX_GUESTS, Summary};
 use hyp::smccc::Workaround;
 use hyp::sysreg::{Gic, SystemRegisters};
 use hyp::vgic::{Region as Frame, Version, Vgic};
@@ -28,10 +29,13 @@ const GICD: u64 = 0x0800_0000;
 const GICC: u64 = 0x0801_0000;
 const GICR: u64 = 0x080a_0000;
 const UART: u64 = 0x0900_0000;
+const PVPANIC: u64 = 0x0906_0000;
 const RAM: u64 = 0x4000_0000;
 
 /// The UART's interrupt.
 const UART_IRQ: u32 = 33;
+/// The register of a pvpanic device reads as the events that it takes: here a panic (QEMU's `docs/specs/pvpanic.rst`).
+const PVPANIC_PANICKED: u64 = 1 << 0;
 /// SPIs of a guest.
 const SPIS: usize = 64;
 /// Bytes of GICD, by version, and of the frames of a redistributor.
@@ -53,6 +57,8 @@ pub struct Counters {
     pub injections: AtomicU64,
     /// How often one of its vCPUs was switched to.
     pub switches: AtomicU64,
+    /// Exceptions that it had to take for what it tried, by [`Injected::kind`].
+    pub exceptions: [AtomicU64; Injected::KINDS.len()],
 }
 
 /// Adds one to a guest's counter.
@@ -97,6 +103,11 @@ fn guests() -> impl Iterator<Item = &'static Guest> {
     GUESTS.get().into_iter().flatten().copied()
 }
 
+/// A guest's number, counted from 1.
+pub fn number(guest: &Guest) -> u32 {
+    guests().take_while(|other| !core::ptr::eq(*other, guest)).count() as u32 + 1
+}
+
 /// The vCPUs of all guests.
 pub fn vcpus() -> impl Iterator<Item = &'static Vcpu> {
     guests().flat_map(Guest::vcpus)
@@ -139,6 +150,7 @@ impl Guest {
                 serrors: AtomicU64::new(0),
                 injections: AtomicU64::new(0),
                 switches: AtomicU64::new(0),
+                exceptions: [const { AtomicU64::new(0) }; Injected::KINDS.len()],
             },
             uart: IrqLock::new((Pl011::new(), GuestConsole::new(name))),
             vcpus: Once::new(),
@@ -190,6 +202,9 @@ impl Guest {
         if let Some((frame, offset)) = self.frame(address) {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
+        if (address, bytes) == (PVPANIC, 1) {
+            return Some(PVPANIC_PANICKED);
+        }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         let mut uart = self.uart.lock();
         let value = uart.0.read(offset);
@@ -212,6 +227,13 @@ impl Guest {
                 Ok(kick) => (Some(()), kick),
                 Err(_) => (None, 0),
             });
+        }
+        if (address, bytes) == (PVPANIC, 1) {
+            // As QEMU does: a guest that has panicked has nothing more to say.
+            if value & PVPANIC_PANICKED != 0 {
+                self.end(End::Panicked);
+            }
+            return Some(());
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         let mut uart = self.uart.lock();
@@ -242,12 +264,19 @@ impl Guest {
             traps: traps
                 .filter(|&(_, count)| count > 0)
                 .map(|(name, count)| (name.chars().take(32).collect(), count))
-                .take(24)
+                .take(MAX_CLASSES)
                 .collect(),
             irqs: self.counters.irqs.load(Relaxed),
             serrors: self.counters.serrors.load(Relaxed),
             injections: self.counters.injections.load(Relaxed),
             switches: self.counters.switches.load(Relaxed),
+            exceptions: Injected::KINDS
+                .iter()
+                .zip(&self.counters.exceptions)
+                .map(|(name, count)| (name.chars().collect(), count.load(Relaxed)))
+                .filter(|&(_, count)| count > 0)
+                .collect(),
+            costs: trace::costs(self),
         }
     }
 }
@@ -265,6 +294,7 @@ pub fn finish_if_all_ended() {
         kind: "hyp_summary".parse().expect("it fits"),
         world_switches: crate::percpu::this_cpu().switches.load(Relaxed),
         host_irqs: crate::percpu::this_cpu().host_irqs.load(Relaxed),
+        frequency: crate::read_sysreg!("cntfrq_el0"),
         guests: guests().map(Guest::summary).collect(),
     };
     let in_order = summary.guests.iter().all(|guest| guest.end == Some(End::PoweredOff));

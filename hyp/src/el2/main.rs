@@ -2,7 +2,7 @@
 //!
 //! Begin with [`traps`], which tells the life of one trap. Below it, in the order of who calls whom: [`guest`] and [`vcpu`], what
 //! runs; [`sched`], which of them runs; [`vgic`], their interrupts; [`gic`] and [`timer`], the machine's; [`stage2`] and
-//! [`memory`]; [`console`], [`report`] and [`power`]. [`boot`] starts it all. What can be decided without a CPU is decided in
+//! [`memory`]; [`console`], [`report`] and [`power`]. [`trace`] watches them if it is asked to. [`boot`] starts it all. What can be decided without a CPU is decided in
 //! the library of the same package.
 #![no_std]
 #![no_main]
@@ -22,6 +22,7 @@ mod sched;
 mod stage2;
 mod sync;
 mod timer;
+mod trace;
 mod traps;
 mod vcpu;
 mod vgic;

@@ -3,7 +3,7 @@
 use crate::percpu::{count, this_cpu};
 use crate::sync::IrqLock;
 use crate::vcpu::{self, State, Vcpu};
-use crate::{guest, timer};
+use crate::{guest, timer, trace};
 use alloc::collections::VecDeque;
 use core::arch::asm;
 use core::ptr::null_mut;
@@ -38,6 +38,7 @@ pub fn others_wait() -> bool {
 pub fn start(vcpu: &'static Vcpu) {
     let mut queue = QUEUE.lock();
     vcpu.set_state(State::Runnable);
+    trace::wake(vcpu);
     // The current one was just about to be switched away from.
     if !is_current(vcpu) {
         queue.push_back(vcpu);
@@ -86,6 +87,7 @@ fn schedule() {
         return timer::program();
     }
     count(&cpu.switches);
+    trace::switch(previous, next);
     let current = next.map_or(null_mut(), |vcpu| core::ptr::from_ref(vcpu).cast_mut());
     cpu.current.store(current, Relaxed);
     if let Some(vcpu) = next {

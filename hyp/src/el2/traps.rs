@@ -16,7 +16,7 @@
 
 use crate::guest::{self, Guest};
 use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
-use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
+use crate::{gic, read_sysreg, report, sched, timer, trace, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use hyp::inject::{Features, Injected, Interrupted, inject};
@@ -79,6 +79,10 @@ unsafe extern "C" {
     /// The one instruction at which an SError is the guest's (`entry.S`).
     static abort_guest_exit_start: u8;
     static abort_guest_exit_end: u8;
+    /// The vector table.
+    pub static hyp_traps_vector: u8;
+    /// The last part of the way to a guest, in which nothing unmasks or calls.
+    pub static return_from_trap: u8;
 }
 
 /// The vCPU that was interrupted; there is one, as a guest was.
@@ -88,19 +92,21 @@ fn current() -> &'static Vcpu {
 
 /// Takes back what the hardware holds of the guest's interrupts.
 #[unsafe(no_mangle)]
-extern "C" fn enter_hypervisor_from_guest(_: &mut CpuUserRegs) {
+pub extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
+    trace::enter(regs);
     vgic::sync(current());
 }
 
 /// The last thing before `return_from_trap`. Returns with IRQs masked.
 #[unsafe(no_mangle)]
-extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
+extern "C" fn leave_hypervisor_to_guest(regs: &mut CpuUserRegs) {
     // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
     sched::do_softirqs();
     vgic::flush(current());
     // SAFETY: an SError that is pending is taken here, by the hypervisor.
     unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+    trace::exit(regs);
 }
 
 /// A synchronous trap.
@@ -338,6 +344,7 @@ fn undefined(regs: &mut CpuUserRegs) {
 
 /// Has the guest take an exception at its EL1 instead of what it tried.
 fn inject_exception(regs: &mut CpuUserRegs, exception: Injected) {
+    guest::count(&current().guest.counters.exceptions[exception.kind()]);
     let interrupted = Interrupted {
         pc: regs.pc,
         pstate: regs.cpsr,

@@ -2,7 +2,7 @@
 
 use crate::guest::Guest;
 use crate::vcpu::Vcpu;
-use crate::{gic, guest, sched};
+use crate::{gic, guest, sched, trace};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
 
@@ -30,11 +30,15 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
 pub fn inject(vcpu: &'static Vcpu, irq: u32) {
+    trace::inject(vcpu, irq);
     with(vcpu.guest, |vgic| ((), vgic.inject(vcpu.id, irq)));
 }
 
 /// The line of an emulated device.
 pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
+    if high {
+        trace::inject(vcpu, irq);
+    }
     with(vcpu.guest, |vgic| ((), vgic.set_line(vcpu.id, irq, high)));
 }
 
@@ -51,7 +55,9 @@ pub fn sync(vcpu: &'static Vcpu) {
     // What was pending and is no more the guest has acknowledged.
     let mut acknowledged = PENDING.load(Relaxed);
     let read = |n| {
-        let state = gic::read_list_register(n);
+        let value = gic::read_list_register(n);
+        trace::read_back(n, value);
+        let state = value.state;
         // Ended, it would keep a maintenance interrupt pending that was asked for with it.
         if state == hyp::vgic::State::Invalid {
             gic::write_list_register(n, None);
@@ -74,6 +80,7 @@ pub fn flush(vcpu: &'static Vcpu) {
     let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {
         pending |= u32::from(register.state.is_pending()) << n;
         gic::write_list_register(n, Some(register));
+        trace::list_register(n, register);
     });
     PENDING.store(pending, Relaxed);
     let mut stale = USED.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);

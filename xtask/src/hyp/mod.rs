@@ -4,7 +4,7 @@ pub mod tree;
 
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
-use crate::symbols::Names;
+use crate::symbols::{Files, Names};
 use crate::trace::memory::Memory;
 use ::hyp::{config, image, result};
 use anyhow::{Context, Result, bail, ensure};
@@ -49,6 +49,14 @@ impl Guest {
             mem: GUEST_MEM,
             vcpus: 1,
         }
+    }
+
+    /// Where the names of its code are: in its image, if that is an ELF file, and for our own kernel beside it.
+    fn symbols(&self, images: &Images) -> Files {
+        if self.image == images.image {
+            return Files::new(images, None);
+        }
+        Files::of_kernel(&self.image)
     }
 
     /// Reads `FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]`; a comma that parts nothing is doubled.
@@ -117,6 +125,8 @@ pub struct Config {
     pub mem: Option<u32>,
     /// Time by instructions, one every 2^this nanoseconds.
     pub icount: Option<u8>,
+    /// The hypervisor's own boot arguments (`hyp/src/el2/boot.rs`).
+    pub append: String,
     /// The guests.
     pub guests: Vec<Guest>,
     /// When to give up.
@@ -129,7 +139,18 @@ impl Default for Config {
     /// One Cortex-A72 with a GICv3, no guests, sixty seconds.
     fn default() -> Config {
         let machine::Config { qemu, cpu, gic, smp, timeout, .. } = machine::Config::default();
-        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), timeout, qemu_args: Vec::new() }
+        Config {
+            qemu,
+            cpu,
+            gic,
+            smp,
+            mem: None,
+            icount: None,
+            append: String::new(),
+            guests: Vec::new(),
+            timeout,
+            qemu_args: Vec::new(),
+        }
     }
 }
 
@@ -167,7 +188,8 @@ pub fn watch(
     std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
-    let names = Names::new(images, None).with_hypervisor(&hypervisor.elf);
+    let guests = config.guests.iter().map(|guest| (guest.name.clone(), guest.symbols(images))).collect();
+    let names = Names::with_guests(&images.root, &hypervisor.elf, guests);
     let (code, timed_out) = machine::watch_command(command, &Input::Nothing, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
@@ -193,6 +215,9 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
     command.arg("-kernel").arg(&hypervisor.image).arg("-initrd").arg(archive);
+    if !config.append.is_empty() {
+        command.args(["-append", &config.append]);
+    }
     command.args(&config.qemu_args);
     Ok(command)
 }
@@ -259,6 +284,7 @@ pub fn words_of(summary: &result::Summary) -> String {
         let end = match guest.end {
             Some(result::End::PoweredOff) => "powered off",
             Some(result::End::Reset) => "wanted a reset",
+            Some(result::End::Panicked) => "panicked",
             Some(result::End::Killed) => "killed",
             None => "still ran",
         };

@@ -128,12 +128,12 @@ fn report(json: &[u8]) -> Option<Report> {
 impl Recording {
     /// What it shows.
     pub fn model(&mut self) -> Model {
-        Model::new(&self.timeline, &self.reports, |token| self.names.describe(token))
+        Model::new(&self.timeline, &self.reports, |token| self.names.describe(None, token))
     }
 
     /// It as ftrace's text.
     pub fn text(&mut self) -> String {
-        text::text(&self.timeline, &self.reports, |token| self.names.describe(token))
+        text::text(&self.timeline, &self.reports, |token| self.names.describe(None, token))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The events of all CPUs in one order, on the clock that people see, and the names of the tasks.
 
 use super::memory::Rings;
+use ::hyp::config::VCPUS;
 use std::collections::BTreeMap;
 use trap::trace::{Event, Name, Record, Way};
 
@@ -22,6 +23,8 @@ pub struct Timeline {
     pub entry: [u64; Way::COUNT],
     /// As [`trap::trace::Directory::exit`].
     pub exit: [u64; Way::COUNT],
+    /// The guests by number, where it is the hypervisor that was traced.
+    pub guests: Vec<String>,
 }
 
 /// An event with its time.
@@ -59,7 +62,21 @@ impl Timeline {
             }
         }
         events.sort_by_key(|event| event.t);
-        Timeline { events, lost, skipped, cpus, entry: rings.entry, exit: rings.exit }
+        Timeline { events, lost, skipped, cpus, entry: rings.entry, exit: rings.exit, guests: Vec::new() }
+    }
+
+    /// Whether it is the hypervisor that was traced: then a task is a vCPU, its program is its guest, and the kernel of all is at EL2.
+    pub fn of_hypervisor(&self) -> bool {
+        !self.guests.is_empty()
+    }
+
+    /// The program that an address in the code of a task is in, as tokens name it; nothing for the kernel's half.
+    pub fn program<'a>(&'a self, names: &'a Names, task: u32, address: u64) -> &'a str {
+        if self.of_hypervisor() {
+            let guest = (task as usize).checked_sub(1).map(|index| index / usize::from(*VCPUS.end()));
+            return guest.and_then(|guest| self.guests.get(guest)).map_or("", String::as_str);
+        }
+        if address >> 55 & 1 == 0 { names.name(task) } else { "" }
     }
 
     /// The time of the last event.

@@ -1,0 +1,338 @@
+//! What is watched of the life of traps, if the boot arguments ask for it: each event in this CPU's ring (`trace=MIB`), and what
+//! the traps of each class cost (`count`).
+//!
+//! Not asked for, each point is one load and one branch that is never taken. Asked for, an event is written down with IRQs masked, in a
+//! ring that only this CPU writes ([`trap::trace::Ring`]), in RAM that no guest maps; no lock, no allocation. Times are told without
+//! what all this takes, so that a trace shows the machine as it is without one.
+//!
+//! `cargo xtask hyp --trace` takes the rings from the machine's memory when it has ended.
+
+use crate::guest::{self, Guest};
+use crate::memory::{self, BLOCK};
+use crate::percpu::this_cpu;
+use crate::sync::IrqMask;
+use crate::traps::{enter_hypervisor_from_guest, hyp_traps_vector, return_from_trap};
+use crate::vcpu::{State as VcpuState, Vcpu};
+use crate::{read_sysreg, report, sched, timer};
+use core::fmt::Write;
+use core::ptr::with_exposed_provenance;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use heapless::String;
+use hyp::config::{GUESTS_MAX, VCPUS};
+use hyp::result::{Cost, MAX_CLASSES};
+use hyp::vgic::{ListRegister, Version};
+use trap::esr::{Ec, Esr, ec_name};
+use trap::frame::CpuUserRegs;
+use trap::slot::Slot;
+use trap::trace::{
+    Directory, Event, Left, MAGIC, MAX_CPUS, Name, RECORD_WORDS, Record, Ring, SCHEMA, Saved, State, Way,
+};
+
+/// Whether anything of the following is on.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+/// Whether costs are added up.
+static COUNTING: AtomicBool = AtomicBool::new(false);
+/// After so many more traps the hypervisor crashes; 0 is never.
+static CRASH: AtomicU64 = AtomicU64::new(0);
+
+/// Where the tool finds the rings.
+#[unsafe(export_name = "trace_directory")]
+static DIRECTORY: Directory = Directory::EMPTY;
+
+/// vCPUs that there can be.
+const VCPUS_MAX: usize = GUESTS_MAX * *VCPUS.end() as usize;
+/// The class of an interrupt, behind those of ESR_EL2.EC.
+const IRQ: usize = 64;
+
+/// What the traps of a class cost.
+struct Spent {
+    count: AtomicU64,
+    ticks: AtomicU64,
+    max: AtomicU64,
+}
+
+/// By guest, in the order of their numbers, and class.
+static COSTS: [[Spent; IRQ + 1]; GUESTS_MAX] = [const {
+    [const { Spent { count: AtomicU64::new(0), ticks: AtomicU64::new(0), max: AtomicU64::new(0) } }; IRQ + 1]
+}; GUESTS_MAX];
+
+/// A trap that has not come to its end.
+struct Begun {
+    class: AtomicU8,
+    /// What it had taken when its vCPU was last switched away from.
+    ticks: AtomicU64,
+}
+
+/// By vCPU, as [`index`] counts.
+static BEGUN: [Begun; VCPUS_MAX] = [const { Begun { class: AtomicU8::new(0), ticks: AtomicU64::new(0) } }; VCPUS_MAX];
+/// By CPU, since when it works for the vCPU that it has.
+static SINCE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// What is to be watched.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted {
+    /// MiB of each CPU's ring; 0 for none.
+    pub mib: u32,
+    /// Whether costs are added up.
+    pub count: bool,
+    /// The trap at which the hypervisor crashes, for those who want to see its report; 0 is none.
+    pub crash: u64,
+}
+
+/// Begins to watch, on a machine with so many CPUs.
+pub fn init(wanted: Wanted, cpus: usize) {
+    if wanted.mib > 0 {
+        let size = (u64::from(wanted.mib) << 20).next_multiple_of(BLOCK);
+        for ring in DIRECTORY.rings.iter().take(cpus) {
+            let storage = memory::take(size).unwrap_or_else(|| {
+                report::refuse(format_args!("trace={}: the machine has no such RAM in one piece to spare", wanted.mib))
+            });
+            ring.address.store(storage.base, Relaxed);
+            ring.size.store(size / 8, Relaxed);
+        }
+        let (entry, exit) = length();
+        DIRECTORY.entry[Way::El0 as usize].store(entry, Relaxed);
+        DIRECTORY.exit[Way::El0 as usize].store(exit, Relaxed);
+        DIRECTORY.frequency.store(read_sysreg!("cntfrq_el0"), Relaxed);
+        DIRECTORY.schema.store(SCHEMA, Relaxed);
+        DIRECTORY.magic.store(MAGIC, Relaxed);
+    }
+    COUNTING.store(wanted.count, Relaxed);
+    CRASH.store(wanted.crash, Relaxed);
+    WATCHED.store(wanted.mib > 0 || wanted.count || wanted.crash > 0, Relaxed);
+}
+
+/// The instructions of a trap outside of its two events, but for what Rust does to call and return: from the first one of its slot, and
+/// up to `eret`.
+fn length() -> (u64, u64) {
+    const ERET: u32 = 0xd69f_03e0;
+    const RET: u32 = 0xd65f_03c0;
+    let walk = |mut pc: usize| {
+        let (mut count, mut back) = (0, 0);
+        loop {
+            // SAFETY: the text of the way in and out, which ends in one of the two below.
+            let instruction = unsafe { with_exposed_provenance::<u32>(pc).read() };
+            count += 1;
+            // B and BL; B.cond, by which all but HVC #0 leave the fast path. What skips the window for SErrors is not taken.
+            let distance = match instruction >> 24 {
+                0x14..0x18 | 0x94..0x98 => (instruction << 6) as i32 >> 6,
+                0x54 => (instruction << 8) as i32 >> 13,
+                _ => 1,
+            };
+            let target = pc.wrapping_add_signed(4 * distance as isize);
+            if instruction == ERET || target == enter_hypervisor_from_guest as *const () as usize {
+                return count;
+            }
+            back = if instruction >> 26 == 0x25 { pc + 4 } else { back };
+            pc = if instruction == RET { back } else { target };
+        }
+    };
+    let slot = Slot::El0Sync as usize * 128;
+    (walk((&raw const hyp_traps_vector).addr() + slot), walk((&raw const return_from_trap).addr()))
+}
+
+/// The counter, without what watching has taken on this CPU.
+fn clock(ring: &Ring) -> u64 {
+    timer::now() - ring.spent.load(Relaxed)
+}
+
+fn ring() -> &'static Ring {
+    &DIRECTORY.rings[this_cpu().index % MAX_CPUS]
+}
+
+/// A vCPU's place among all that there can be.
+fn index(vcpu: &Vcpu) -> usize {
+    (guest::number(vcpu.guest) as usize - 1) * usize::from(*VCPUS.end()) + vcpu.id
+}
+
+/// The identifier of a vCPU in events; of a CPU that is idle one of its own.
+fn task(vcpu: Option<&Vcpu>) -> u32 {
+    match (vcpu, this_cpu().index) {
+        (Some(vcpu), _) => index(vcpu) as u32 + 1,
+        (None, 0) => 0,
+        (None, cpu) => (VCPUS_MAX + cpu) as u32,
+    }
+}
+
+/// Its name.
+fn name(vcpu: Option<&Vcpu>) -> Name {
+    let mut text: String<32> = String::new();
+    // There is room for the longest.
+    let _ = match (vcpu, this_cpu().index) {
+        (Some(vcpu), _) => write!(text, "{}.{}", vcpu.guest.name, vcpu.id),
+        (None, 0) => write!(text, "idle"),
+        (None, cpu) => write!(text, "idle.{cpu}"),
+    };
+    Name::from(&*text)
+}
+
+/// Writes an event down, if they are.
+#[inline(never)]
+fn write_down(event: Event) {
+    let _mask = IrqMask::new();
+    let ring = ring();
+    let size = ring.size.load(Relaxed) as usize;
+    if size == 0 {
+        return;
+    }
+    let time = timer::now();
+    let record = Record {
+        time,
+        spent: ring.spent.load(Relaxed),
+        calls: 0,
+        task: task(sched::current()),
+        state: State {
+            irqs_off: read_sysreg!("daif") & 1 << 7 != 0,
+            need_resched: this_cpu().softirqs.load(Relaxed) & sched::SCHEDULE != 0,
+            ..State::default()
+        },
+        event,
+    };
+    let mut words = [0; RECORD_WORDS];
+    let length = record.write(&mut words);
+    let storage = with_exposed_provenance::<AtomicU64>(ring.address.load(Relaxed) as usize);
+    // SAFETY: the ring's RAM, which was zeroes or another's words, and of which only this CPU makes use.
+    ring.push(unsafe { core::slice::from_raw_parts(storage, size) }, &words[..length]);
+    ring.spent.store(ring.spent.load(Relaxed) + (timer::now() - time), Relaxed);
+}
+
+/// A point of the trace: `$event` is made only if something is watched.
+macro_rules! point {
+    ($event:expr) => {
+        if WATCHED.load(Relaxed) {
+            write_down($event);
+        }
+    };
+}
+
+/// A trap from the current vCPU: its frame is saved.
+#[inline(always)]
+pub fn enter(regs: &CpuUserRegs) {
+    if WATCHED.load(Relaxed) {
+        entered(regs);
+    }
+}
+
+#[cold]
+fn entered(regs: &CpuUserRegs) {
+    let Some(vcpu) = sched::current() else { return };
+    if CRASH.load(Relaxed) > 0 && CRASH.fetch_sub(1, Relaxed) == 1 {
+        // SAFETY: there is nothing at this address, which is the point.
+        unsafe { with_exposed_provenance::<u64>(8).read_volatile() };
+    }
+    // Where there is no syndrome the vector says so; of the class UNKNOWN at least IL is set.
+    let (class, kind) = match (regs.hsr, Esr(regs.hsr).ec()) {
+        (0, _) => (IRQ, 1),
+        (_, Ec::SERROR) => (usize::from(Ec::SERROR.number()), 3),
+        (_, ec) => (usize::from(ec.number()), 0),
+    };
+    let slot = if regs.is_aarch32() { Slot::El032Sync } else { Slot::El0Sync };
+    write_down(Event::Enter {
+        slot: Slot::ALL[slot as usize + kind],
+        frame: core::ptr::from_ref(regs).addr() as u64,
+        esr: regs.hsr,
+        far: read_sysreg!("far_el2"),
+        window: false,
+        saved: Saved { regs: regs.regs, sp: regs.sp_el1, pc: regs.pc, pstate: regs.cpsr },
+    });
+    let begun = &BEGUN[index(vcpu)];
+    begun.class.store(class as u8, Relaxed);
+    begun.ticks.store(0, Relaxed);
+    SINCE[this_cpu().index % MAX_CPUS].store(clock(ring()), Relaxed);
+}
+
+/// The current vCPU's guest is about to be entered. IRQs are masked.
+#[inline(always)]
+pub fn exit(regs: &CpuUserRegs) {
+    if WATCHED.load(Relaxed) {
+        left(regs);
+    }
+}
+
+#[cold]
+fn left(regs: &CpuUserRegs) {
+    let since = SINCE[this_cpu().index % MAX_CPUS].load(Relaxed);
+    let ticks = clock(ring()) - since;
+    let Some(vcpu) = sched::current() else { return };
+    if COUNTING.load(Relaxed) {
+        let begun = &BEGUN[index(vcpu)];
+        let ticks = begun.ticks.load(Relaxed) + ticks;
+        let spent = &COSTS[guest::number(vcpu.guest) as usize - 1][usize::from(begun.class.load(Relaxed))];
+        spent.count.fetch_add(1, Relaxed);
+        spent.ticks.fetch_add(ticks, Relaxed);
+        spent.max.fetch_max(ticks, Relaxed);
+    }
+    write_down(Event::Exit {
+        frame: core::ptr::from_ref(regs).addr() as u64,
+        pc: regs.pc,
+        pstate: regs.cpsr,
+        x0: regs.regs[0],
+        syscallno: trap::frame::NO_SYSCALL,
+    });
+}
+
+/// This CPU is about to go from one vCPU, or idling, to another. IRQs are masked.
+pub fn switch(from: Option<&Vcpu>, to: Option<&Vcpu>) {
+    if !WATCHED.load(Relaxed) {
+        return;
+    }
+    let since = &SINCE[this_cpu().index % MAX_CPUS];
+    if let Some(vcpu) = from {
+        let ticks = &BEGUN[index(vcpu)].ticks;
+        ticks.store(ticks.load(Relaxed) + (clock(ring()) - since.load(Relaxed)), Relaxed);
+    }
+    let left = match from.map(Vcpu::state) {
+        Some(VcpuState::Blocked) => Left::Sleeping,
+        Some(VcpuState::Off) => Left::Ended,
+        Some(VcpuState::Runnable) | None => Left::Runnable,
+    };
+    write_down(Event::Switch { left, next: task(to), name: name(to) });
+    since.store(clock(ring()), Relaxed);
+}
+
+/// A vCPU may run from now on.
+pub fn wake(vcpu: &Vcpu) {
+    point!(Event::Wake { task: task(Some(vcpu)) });
+}
+
+/// A physical interrupt was acknowledged.
+pub fn irq(intid: u32) {
+    point!(Event::Irq { intid });
+}
+
+/// Its priority was dropped.
+pub fn drop(intid: u32) {
+    point!(Event::Drop { intid });
+}
+
+/// It was handled, if the hypervisor has a handler for it; a guest's has been injected.
+pub fn irq_end(intid: u32, handled: bool) {
+    point!(Event::IrqEnd { intid, handled });
+}
+
+/// A virtual interrupt is pending for a vCPU.
+pub fn inject(vcpu: &Vcpu, intid: u32) {
+    point!(Event::Inject { task: task(Some(vcpu)), intid });
+}
+
+/// A List Register was written.
+pub fn list_register(n: usize, value: ListRegister) {
+    point!(Event::ListRegister { n: n as u8, value: value.encode(Version::V3) });
+}
+
+/// A List Register was read back.
+pub fn read_back(n: usize, value: ListRegister) {
+    point!(Event::ReadBack { n: n as u8, value: value.encode(Version::V3) });
+}
+
+/// What the traps of a guest cost, by class.
+pub fn costs(guest: &Guest) -> heapless::Vec<Cost, MAX_CLASSES> {
+    let class = |class: usize| if class == IRQ { "irq" } else { ec_name(class as u8) };
+    let costs = COSTS[guest::number(guest) as usize - 1].iter().enumerate().map(|(number, spent)| Cost {
+        class: class(number).chars().take(32).collect(),
+        count: spent.count.load(Relaxed),
+        ticks: spent.ticks.load(Relaxed),
+        max: spent.max.load(Relaxed),
+    });
+    costs.filter(|cost| cost.count > 0).take(MAX_CLASSES).collect()
+}
