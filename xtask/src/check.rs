@@ -17,7 +17,16 @@ pub fn check(root: &Path) -> Result<()> {
     let mut host_docs = cargo(&["doc", "--no-deps"]);
     host_docs.env("RUSTDOCFLAGS", "-Dwarnings");
     let mut target_docs = compiler.cargo(root, "doc");
-    target_docs.args(["--no-deps", "--document-private-items", "--package", "kernel", "--package", "user"]);
+    target_docs.args([
+        "--no-deps",
+        "--document-private-items",
+        "--package",
+        "kernel",
+        "--package",
+        "user",
+        "--package",
+        "guest",
+    ]);
     target_docs.env("RUSTDOCFLAGS", "-Dwarnings");
     let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
@@ -26,8 +35,9 @@ pub fn check(root: &Path) -> Result<()> {
         ("clippy for the test kernel", compiler.clippy(root, &["--package", "kernel", "--features", "ktest"])),
         ("clippy for the hypervisor", compiler.clippy(root, &["--package", "hyp", "--features", "el2"])),
         ("clippy for the programs", compiler.clippy(root, &["--package", "user"])),
+        ("clippy for the small guests", compiler.clippy(root, &["--package", "guest"])),
         ("documentation of the host's side", host_docs),
-        ("documentation of the kernel and the programs", target_docs),
+        ("documentation of the target's side", target_docs),
     ];
     let mut failed = Vec::new();
     for (name, mut command) in checks {

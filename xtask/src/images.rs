@@ -93,6 +93,12 @@ impl Images {
     }
 }
 
+/// The small guests that the hypervisor's tests run (`tests/guest`): ELF files by name.
+pub fn guests() -> Result<BTreeMap<String, PathBuf>> {
+    let root = workspace::root()?;
+    executables(compiler(&root)?.cargo(&root, "build").args(["--package", "guest"]))
+}
+
 /// The folder for what is built.
 fn build_folder(root: &Path) -> Result<PathBuf> {
     let folder = workspace::target_dir(root).join("xtask");

@@ -4,9 +4,10 @@ use crate::machine::{Test, images, same, trial};
 use anyhow::{Context, Result, anyhow, ensure};
 use hyp::result::{End, GuestSummary, Summary};
 use libtest_mimic::Trial;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 13] = [
+    let rest: [(&str, Test); 14] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("reset.is.no.end", || code("d4000002", SYSTEM_RESET, GUEST_DIED, Some(End::Reset))),
@@ -54,12 +55,13 @@ pub fn trials() -> Vec<Trial> {
         // msr tpidr2_el0, x1; mrs x5, tpidr2_el0
         ("tpidr2", || kept_apart(0xd51b_d0a1, 0xd53b_d0a5)),
         ("no.memory", no_memory),
+        ("timers", timers),
     ];
     machines.into_iter().chain(rest.map(|(name, test)| trial(format!("hyp::{name}"), test))).collect()
 }
 
 /// The hypervisor, built when it is first asked for.
-fn hypervisor() -> &'static Hypervisor {
+pub(crate) fn hypervisor() -> &'static Hypervisor {
     static HYPERVISOR: OnceLock<Hypervisor> = OnceLock::new();
     HYPERVISOR.get_or_init(|| {
         Hypervisor::build().unwrap_or_else(|error| {
@@ -69,27 +71,39 @@ fn hypervisor() -> &'static Hypervisor {
     })
 }
 
+/// A guest of `tests/guest`.
+pub(crate) fn small(name: &str) -> Guest {
+    static GUESTS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let guests = GUESTS.get_or_init(|| {
+        xtask::images::guests().unwrap_or_else(|error| {
+            eprintln!("the small guests do not build: {error:#}");
+            process::exit(2)
+        })
+    });
+    Guest { name: name.into(), ..Guest::parse(guests[name].to_str().expect("a path in UTF-8")).expect("a path") }
+}
+
 /// Two kernels with their demo suites, which tell what they counted.
-fn two() -> Config {
+pub(crate) fn two() -> Config {
     let guest = |name| Guest { append: "records loglevel=off".into(), ..Guest::kernel(images(false), name) };
     Config { guests: ["left", "right"].map(guest).into(), timeout: Some(Duration::from_secs(60)), ..Config::default() }
 }
 
 /// What a machine left behind.
-struct Ran {
-    outcome: Outcome,
-    console: String,
-    records: Vec<serde_json::Value>,
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) console: String,
+    pub(crate) records: Vec<serde_json::Value>,
 }
 
 impl Ran {
-    fn summary(&self) -> Result<Summary> {
+    pub(crate) fn summary(&self) -> Result<Summary> {
         self.outcome.summary().with_context(|| format!("no summary, but {:?}", self.outcome.result))
     }
 }
 
 /// Runs a machine and looks at what it left; a failure shows that.
-fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
+pub(crate) fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
     let (mut console, mut records) = (Vec::new(), Vec::new());
     let outcome = watch(hypervisor(), images(false), config, |event| {
         match event {
@@ -105,7 +119,7 @@ fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
 }
 
 /// The number of traps of a class.
-fn traps(guest: &GuestSummary, class: &str) -> u64 {
+pub(crate) fn traps(guest: &GuestSummary, class: &str) -> u64 {
     guest.traps.iter().find(|(name, _)| name == class).map_or(0, |&(_, count)| count)
 }
 
@@ -177,7 +191,7 @@ const SYSTEM_OFF: u16 = 8;
 const SYSTEM_RESET: u16 = 9;
 
 /// A flat image of these instructions.
-fn flat(instructions: &[u32]) -> Result<NamedTempFile> {
+pub(crate) fn flat(instructions: &[u32]) -> Result<NamedTempFile> {
     let mut file = NamedTempFile::new()?;
     for word in instructions {
         file.write_all(&word.to_le_bytes())?;
@@ -418,4 +432,18 @@ fn no_memory() -> Result<()> {
         let result = ran.outcome.result.as_ref().context("no result")?;
         same("(kind, slot)", (result["kind"].as_str(), result["slot"].is_null()), (Some("hyp_panic"), true))
     })
+}
+
+/// Two vCPUs on one CPU take their own timer's interrupts.
+fn timers() -> Result<()> {
+    for gic in [2, 3] {
+        let guests = vec![Guest { vcpus: 2, ..small("timers") }];
+        run(&Config { gic, guests, timeout: Some(Duration::from_secs(20)), ..Config::default() }, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let taken =
+                ran.records.iter().filter(|record| record["kind"] == "ticks").map(|record| record["taken"].as_u64());
+            same("interrupts taken", taken.collect(), vec![Some(20), Some(20)])
+        })?;
+    }
+    Ok(())
 }
