@@ -168,6 +168,11 @@ impl Files {
         Ok(Files { html: with(".html"), json: with(".json") })
     }
 
+    /// Whether a name asks for neither of them but for text, as ftrace prints it.
+    pub fn is_text(name: &Path) -> bool {
+        name.extension().is_some_and(|ending| ending == "txt")
+    }
+
     /// Writes both.
     pub fn write(&self, about: &About, model: &Model) -> Result<()> {
         let write = |path: &Path, text: String| {
