@@ -35,6 +35,9 @@ static COUNTING: AtomicBool = AtomicBool::new(false);
 /// After so many more traps the hypervisor crashes; 0 is never.
 static CRASH: AtomicU64 = AtomicU64::new(0);
 
+/// Counter ticks of an event that it cannot see itself: to come to it, and to go on.
+static UNSEEN: AtomicU64 = AtomicU64::new(0);
+
 /// Where the tool finds the rings.
 #[unsafe(export_name = "trace_directory")]
 static DIRECTORY: Directory = Directory::EMPTY;
@@ -56,15 +59,20 @@ static COSTS: [[Spent; IRQ + 1]; GUESTS_MAX] = [const {
     [const { Spent { count: AtomicU64::new(0), ticks: AtomicU64::new(0), max: AtomicU64::new(0) } }; IRQ + 1]
 }; GUESTS_MAX];
 
+/// No class.
+const NONE: u8 = u8::MAX;
+
 /// A trap that has not come to its end.
 struct Begun {
+    /// [`NONE`] when there is none: a vCPU begins with an exit.
     class: AtomicU8,
     /// What it had taken when its vCPU was last switched away from.
     ticks: AtomicU64,
 }
 
 /// By vCPU, as [`index`] counts.
-static BEGUN: [Begun; VCPUS_MAX] = [const { Begun { class: AtomicU8::new(0), ticks: AtomicU64::new(0) } }; VCPUS_MAX];
+static BEGUN: [Begun; VCPUS_MAX] =
+    [const { Begun { class: AtomicU8::new(NONE), ticks: AtomicU64::new(0) } }; VCPUS_MAX];
 /// By CPU, since when it works for the vCPU that it has.
 static SINCE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -100,6 +108,9 @@ pub fn init(wanted: Wanted, cpus: usize) {
     COUNTING.store(wanted.count, Relaxed);
     CRASH.store(wanted.crash, Relaxed);
     WATCHED.store(wanted.mib > 0 || wanted.count || wanted.crash > 0, Relaxed);
+    if wanted.mib > 0 {
+        calibrate();
+    }
 }
 
 /// The instructions of a trap outside of its two events, but for what Rust does to call and return: from the first one of its slot, and
@@ -166,16 +177,15 @@ fn name(vcpu: Option<&Vcpu>) -> Name {
     Name::from(&*text)
 }
 
-/// Writes an event down, if they are.
+/// Writes an event down, if they are. `time` is from when on it is not the hypervisor's own work that is done.
 #[inline(never)]
-fn write_down(event: Event) {
+fn write_down(time: u64, event: Event) {
     let _mask = IrqMask::new();
     let ring = ring();
     let size = ring.size.load(Relaxed) as usize;
     if size == 0 {
         return;
     }
-    let time = timer::now();
     let record = Record {
         time,
         spent: ring.spent.load(Relaxed),
@@ -193,14 +203,29 @@ fn write_down(event: Event) {
     let storage = with_exposed_provenance::<AtomicU64>(ring.address.load(Relaxed) as usize);
     // SAFETY: the ring's RAM, which was zeroes or another's words, and of which only this CPU makes use.
     ring.push(unsafe { core::slice::from_raw_parts(storage, size) }, &words[..length]);
-    ring.spent.store(ring.spent.load(Relaxed) + (timer::now() - time), Relaxed);
+    let spent = ring.spent.load(Relaxed) + UNSEEN.load(Relaxed);
+    ring.spent.store(spent + (timer::now() - time), Relaxed);
+}
+
+/// Finds out what of an event's cost [`write_down`] does not see, by many of them, which are then forgotten.
+fn calibrate() {
+    const EVENTS: u64 = 256;
+    let ring = ring();
+    let began = timer::now();
+    for _ in 0..EVENTS {
+        drop(0);
+    }
+    UNSEEN.store((timer::now() - began - ring.spent.load(Relaxed)) / EVENTS, Relaxed);
+    for word in [&ring.head, &ring.tail, &ring.lost, &ring.spent] {
+        word.store(0, Relaxed);
+    }
 }
 
 /// A point of the trace: `$event` is made only if something is watched.
 macro_rules! point {
     ($event:expr) => {
         if WATCHED.load(Relaxed) {
-            write_down($event);
+            write_down(timer::now(), $event);
         }
     };
 }
@@ -227,7 +252,7 @@ fn entered(regs: &CpuUserRegs) {
         (_, ec) => (usize::from(ec.number()), 0),
     };
     let slot = if regs.is_aarch32() { Slot::El032Sync } else { Slot::El0Sync };
-    write_down(Event::Enter {
+    point!(Event::Enter {
         slot: Slot::ALL[slot as usize + kind],
         frame: core::ptr::from_ref(regs).addr() as u64,
         esr: regs.hsr,
@@ -257,12 +282,14 @@ fn left(regs: &CpuUserRegs) {
     if COUNTING.load(Relaxed) {
         let begun = &BEGUN[index(vcpu)];
         let ticks = begun.ticks.load(Relaxed) + ticks;
-        let spent = &COSTS[guest::number(vcpu.guest) as usize - 1][usize::from(begun.class.load(Relaxed))];
-        spent.count.fetch_add(1, Relaxed);
-        spent.ticks.fetch_add(ticks, Relaxed);
-        spent.max.fetch_max(ticks, Relaxed);
+        let class = usize::from(begun.class.swap(NONE, Relaxed));
+        if let Some(spent) = COSTS[guest::number(vcpu.guest) as usize - 1].get(class) {
+            spent.count.fetch_add(1, Relaxed);
+            spent.ticks.fetch_add(ticks, Relaxed);
+            spent.max.fetch_max(ticks, Relaxed);
+        }
     }
-    write_down(Event::Exit {
+    point!(Event::Exit {
         frame: core::ptr::from_ref(regs).addr() as u64,
         pc: regs.pc,
         pstate: regs.cpsr,
@@ -286,7 +313,7 @@ pub fn switch(from: Option<&Vcpu>, to: Option<&Vcpu>) {
         Some(VcpuState::Off) => Left::Ended,
         Some(VcpuState::Runnable) | None => Left::Runnable,
     };
-    write_down(Event::Switch { left, next: task(to), name: name(to) });
+    point!(Event::Switch { left, next: task(to), name: name(to) });
     since.store(clock(ring()), Relaxed);
 }
 

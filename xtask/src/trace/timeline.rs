@@ -3,13 +3,14 @@
 use super::memory::Rings;
 use ::hyp::config::VCPUS;
 use std::collections::BTreeMap;
+use std::fmt;
 use trap::trace::{Event, Name, Record, Way};
 
 /// Counter ticks a second where the kernel tells none.
 const FREQUENCY: u64 = 62_500_000;
 
 /// What happened, and when.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Timeline {
     /// In order of their times; those of one CPU in its own order.
     pub events: Vec<Timed>,
@@ -36,6 +37,13 @@ pub struct Timed {
     pub cpu: usize,
     /// What happened.
     pub record: Record,
+}
+
+impl fmt::Debug for Timeline {
+    /// In a line: there are thousands of events.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events, {} lost, {} skipped", self.events.len(), self.lost, self.skipped)
+    }
 }
 
 impl Timeline {
