@@ -239,7 +239,7 @@ const plural = (n, word) => `${number(n)} ${word}${Math.round(n) === 1 ? "" : "s
 const string = (index) => (index === null || index === undefined ? null : data.strings[index]);
 const kindOf = (i) => data.kinds[data.spans.kind[i]] ?? { name: "exception", class: "other" };
 const frameOf = (i) => data.frames[data.spans.frame[i]] ?? {};
-const taskName = (index) => `${data.tasks[index].name} (task ${data.tasks[index].id})`;
+const taskName = (index) => data.tasks[index].name + (data.hypervisor ? "" : ` (task ${data.tasks[index].id})`);
 
 /** A count as short as an axis wants it, exact for multiples of `step`. */
 function short(t, step) {
@@ -512,7 +512,8 @@ function paintName(context, group) {
   context.fillText(clip(context, name, LABELS - 62), 23, group.y + STRIP + ROW / 2);
   context.font = FONT + colours.sans;
   context.fillStyle = colours["text-dim"];
-  if (group.rows.length > 1) context.fillText(`${terms().task} ${id}`, 23, group.y + STRIP + ROW * 1.5 - 2);
+  const below = data.hypervisor ? "vCPU" : `task ${id}`;
+  if (group.rows.length > 1) context.fillText(below, 23, group.y + STRIP + ROW * 1.5 - 2);
   context.textAlign = "right";
   let last = null;
   for (const row of group.rows) {

@@ -55,7 +55,8 @@ impl Guest {
 
     /// Where the names of its code are: in its image, if that is an ELF file, and for our own kernel beside it.
     fn symbols(&self, images: &Images) -> Files {
-        if self.image == images.image {
+        let same = |a: &Path, b: &Path| fs::canonicalize(a).ok() == fs::canonicalize(b).ok();
+        if same(&self.image, &images.image) {
             return Files::new(images, None);
         }
         Files::of_kernel(&self.image)

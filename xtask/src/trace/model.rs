@@ -319,7 +319,7 @@ impl Model {
     /// `preempt (3)`.
     pub fn label(&self, task: usize) -> String {
         let Task { id, name } = &self.tasks[task];
-        label(*id, name)
+        if self.hypervisor { name.clone() } else { label(*id, name) }
     }
 }
 
@@ -614,7 +614,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         let kind = if is_call {
             Some(Kind { name: syscall::name(number), class: Class::Syscall, number: u32::try_from(number).ok() })
         } else {
-            exception(slot, esr)
+            exception(slot, esr, self.model.hypervisor)
         };
         let kind = kind.map(|kind| self.kind(kind));
         let arguments = saved.regs.first_chunk().filter(|_| is_call);
@@ -623,7 +623,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
             slot: slot_name(slot, self.model.hypervisor),
             esr: syndrome.map(|esr| format!("{:#x}", esr.0)),
             far: far.map(|far| format!("{far:#x}")),
-            words: syndrome.map(|esr| self.text(esr.sentence(far).to_string())),
+            words: syndrome.map(|esr| self.text(sentence(esr, far, self.model.hypervisor))),
             fields: syndrome.map(|esr| self.text(esr.table().to_string())),
             frame: format!("{address:#x}"),
             // ELR of a system call is behind it.
@@ -638,7 +638,11 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
     }
 
     fn mark(&mut self, task: usize, t: u64, record: &Record) {
-        let of = |id: u32| label(id, self.names.name(id));
+        let of = |id: u32| match self.names.name(id) {
+            // A vCPU's name says it all.
+            name if self.model.hypervisor => name.to_string(),
+            name => label(id, name),
+        };
         let mut report = None;
         let (kind, text, other) = match record.event {
             Event::Preempt => (MarkKind::Preempt, "is preempted".into(), None),
@@ -759,8 +763,14 @@ pub fn place(program: &str, address: u64, describe: &mut impl FnMut(Token<'_>) -
     }
 }
 
+/// A syndrome as a sentence. What is EL0 to the kernel, the lower level, is to the hypervisor the guest.
+pub fn sentence(esr: Esr, far: Option<u64>, hypervisor: bool) -> String {
+    let sentence = esr.sentence(far).to_string();
+    if hypervisor { sentence.replace("from EL0", "from the guest") } else { sentence }
+}
+
 /// What an exception is that is no system call; none for an interrupt, whose INTID says it.
-fn exception(slot: Slot, esr: u64) -> Option<Kind> {
+fn exception(slot: Slot, esr: u64, hypervisor: bool) -> Option<Kind> {
     let esr = Esr(esr);
     let ec = esr.ec();
     let (name, class) = match (slot as u8 % 4, ec) {
@@ -768,7 +778,7 @@ fn exception(slot: Slot, esr: u64) -> Option<Kind> {
         (2, _) => ("FIQ".into(), Class::Other),
         (3, _) => (ec.title().into(), Class::Serror),
         (_, Ec::BRK64 | Ec::BKPT32) => (ec.title().into(), Class::Brk),
-        (_, ec) if ec.is_abort() => (esr.sentence(None).to_string(), Class::Fault),
+        (_, ec) if ec.is_abort() => (sentence(esr, None, hypervisor), Class::Fault),
         (
             _,
             Ec::UNKNOWN

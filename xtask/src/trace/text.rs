@@ -1,6 +1,6 @@
 //! The trace as text, in the layout and with the names of Linux's ftrace.
 
-use super::model::{interrupt_name, list_register, place, slot_name};
+use super::model::{interrupt_name, list_register, place, sentence, slot_name};
 use super::timeline::{Names, Timed, Timeline};
 use crate::console::Token;
 use std::collections::HashMap;
@@ -98,7 +98,7 @@ fn event(
                 caller(program(saved.pc), saved.pc)
             );
             if slot.has_syndrome() {
-                let _ = write!(line, " esr={esr:#x} ({})", Esr(esr).sentence(Some(far)));
+                let _ = write!(line, " esr={esr:#x} ({})", sentence(Esr(esr), Some(far), hypervisor));
             }
             line
         }
