@@ -138,7 +138,9 @@ extern "C" fn start(dtb: u64) -> ! {
             log::warn!("boot: unknown argument `{}`", word.chars().collect::<String>());
         }
     }
-    trace::init(watched, machine.cpus);
+    if trace::init(watched, machine.cpus).is_err() {
+        report::refuse(format_args!("trace={}: the machine has no such RAM in one piece to spare", watched.mib));
+    }
     guest::init(machine.initrd);
     sched::idle_loop()
 }

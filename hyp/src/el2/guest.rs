@@ -276,7 +276,7 @@ impl Guest {
                 .map(|(name, count)| (name.chars().collect(), count.load(Relaxed)))
                 .filter(|&(_, count)| count > 0)
                 .collect(),
-            costs: trace::costs(self),
+            costs: trace::costs(number(self)),
         }
     }
 }

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use core::arch::asm;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use trap::trace::Left;
 
 /// A softirq: another vCPU may have to run.
 pub const SCHEDULE: u32 = 1 << 0;
@@ -38,7 +39,7 @@ pub fn others_wait() -> bool {
 pub fn start(vcpu: &'static Vcpu) {
     let mut queue = QUEUE.lock();
     vcpu.set_state(State::Runnable);
-    trace::wake(vcpu);
+    trace::wake(vcpu.number());
     // The current one was just about to be switched away from.
     if !is_current(vcpu) {
         queue.push_back(vcpu);
@@ -87,7 +88,12 @@ fn schedule() {
         return timer::program();
     }
     count(&cpu.switches);
-    trace::switch(previous, next);
+    let left = match previous.map(Vcpu::state) {
+        Some(State::Blocked) => Left::Sleeping,
+        Some(State::Off) => Left::Ended,
+        Some(State::Runnable) | None => Left::Runnable,
+    };
+    trace::switch(left, next.map(|vcpu| (vcpu.number(), &*vcpu.guest.name, vcpu.id)));
     let current = next.map_or(null_mut(), |vcpu| core::ptr::from_ref(vcpu).cast_mut());
     cpu.current.store(current, Relaxed);
     if let Some(vcpu) = next {

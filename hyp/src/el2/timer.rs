@@ -13,8 +13,7 @@ static NEXT_TICK: AtomicU64 = AtomicU64::new(0);
 
 /// The physical counter, which is the guests' virtual one too.
 pub fn now() -> u64 {
-    cpu::isb();
-    read_sysreg!("cntpct_el0")
+    cpu::counter()
 }
 
 /// Starts the timer; nothing is due yet.

@@ -5,18 +5,18 @@
 //! ring that only this CPU writes ([`trap::trace::Ring`]), in RAM that no guest maps; no lock, no allocation. Times are told without
 //! what all this takes, so that a trace shows the machine as it is without one.
 //!
+//! All others call this, so it knows none of them: a vCPU is a number here ([`Vcpu::number`](crate::vcpu::Vcpu::number)).
+//!
 //! `cargo xtask hyp --trace` takes the rings from the machine's memory when it has ended.
 
-use crate::guest::{self, Guest};
+use crate::cpu::counter;
 use crate::memory::{self, BLOCK};
 use crate::percpu::this_cpu;
+use crate::read_sysreg;
 use crate::sync::IrqMask;
-use crate::traps::{enter_hypervisor_from_guest, hyp_traps_vector, return_from_trap};
-use crate::vcpu::{State as VcpuState, Vcpu};
-use crate::{read_sysreg, report, sched, timer};
 use core::fmt::Write;
 use core::ptr::with_exposed_provenance;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use heapless::String;
 use hyp::config::{GUESTS_MAX, VCPUS};
 use hyp::result::{Cost, MAX_CLASSES};
@@ -27,6 +27,13 @@ use trap::slot::Slot;
 use trap::trace::{
     Directory, Event, Left, MAGIC, MAX_CPUS, Name, RECORD_WORDS, Record, Ring, SCHEMA, Saved, State, Way,
 };
+
+unsafe extern "C" {
+    /// The vector table. Behind it is nothing but the assembly of the way in and out (`hyp.ld`).
+    static hyp_traps_vector: u8;
+    /// The last part of the way to a guest, in which nothing unmasks or calls.
+    static return_from_trap: u8;
+}
 
 /// Whether anything of the following is on.
 static WATCHED: AtomicBool = AtomicBool::new(false);
@@ -70,9 +77,11 @@ struct Begun {
     ticks: AtomicU64,
 }
 
-/// By vCPU, as [`index`] counts.
+/// By vCPU.
 static BEGUN: [Begun; VCPUS_MAX] =
     [const { Begun { class: AtomicU8::new(NONE), ticks: AtomicU64::new(0) } }; VCPUS_MAX];
+/// By CPU, the vCPU that it has; 0 is none.
+static RUNNING: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 /// By CPU, since when it works for the vCPU that it has.
 static SINCE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -87,14 +96,15 @@ pub struct Wanted {
     pub crash: u64,
 }
 
+/// There is no RAM for the rings.
+pub struct OutOfMemory;
+
 /// Begins to watch, on a machine with so many CPUs.
-pub fn init(wanted: Wanted, cpus: usize) {
+pub fn init(wanted: Wanted, cpus: usize) -> Result<(), OutOfMemory> {
     if wanted.mib > 0 {
         let size = (u64::from(wanted.mib) << 20).next_multiple_of(BLOCK);
         for ring in DIRECTORY.rings.iter().take(cpus) {
-            let storage = memory::take(size).unwrap_or_else(|| {
-                report::refuse(format_args!("trace={}: the machine has no such RAM in one piece to spare", wanted.mib))
-            });
+            let storage = memory::take(size).ok_or(OutOfMemory)?;
             ring.address.store(storage.base, Relaxed);
             ring.size.store(size / 8, Relaxed);
         }
@@ -111,6 +121,7 @@ pub fn init(wanted: Wanted, cpus: usize) {
     if wanted.mib > 0 {
         calibrate();
     }
+    Ok(())
 }
 
 /// The instructions of a trap outside of its two events, but for what Rust does to call and return: from the first one of its slot, and
@@ -118,6 +129,7 @@ pub fn init(wanted: Wanted, cpus: usize) {
 fn length() -> (u64, u64) {
     const ERET: u32 = 0xd69f_03e0;
     const RET: u32 = 0xd65f_03c0;
+    let table = (&raw const hyp_traps_vector).addr();
     let walk = |mut pc: usize| {
         let (mut count, mut back) = (0, 0);
         loop {
@@ -131,7 +143,8 @@ fn length() -> (u64, u64) {
                 _ => 1,
             };
             let target = pc.wrapping_add_signed(4 * distance as isize);
-            if instruction == ERET || target == enter_hypervisor_from_guest as *const () as usize {
+            // The end of the way out; and of the way in: the first call of Rust.
+            if instruction == ERET || target < table {
                 return count;
             }
             back = if instruction >> 26 == 0x25 { pc + 4 } else { back };
@@ -139,42 +152,35 @@ fn length() -> (u64, u64) {
         }
     };
     let slot = Slot::El0Sync as usize * 128;
-    (walk((&raw const hyp_traps_vector).addr() + slot), walk((&raw const return_from_trap).addr()))
+    (walk(table + slot), walk((&raw const return_from_trap).addr()))
 }
 
 /// The counter, without what watching has taken on this CPU.
 fn clock(ring: &Ring) -> u64 {
-    timer::now() - ring.spent.load(Relaxed)
+    counter() - ring.spent.load(Relaxed)
 }
 
 fn ring() -> &'static Ring {
-    &DIRECTORY.rings[this_cpu().index % MAX_CPUS]
+    mine(&DIRECTORY.rings)
 }
 
-/// A vCPU's place among all that there can be.
-fn index(vcpu: &Vcpu) -> usize {
-    (guest::number(vcpu.guest) as usize - 1) * usize::from(*VCPUS.end()) + vcpu.id
+/// What this CPU has of a table with a row a CPU.
+fn mine<T>(table: &'static [T; MAX_CPUS]) -> &'static T {
+    &table[this_cpu().index % MAX_CPUS]
 }
 
-/// The identifier of a vCPU in events; of a CPU that is idle one of its own.
-fn task(vcpu: Option<&Vcpu>) -> u32 {
+/// The trap of a vCPU that has not come to its end.
+fn begun(vcpu: u32) -> &'static Begun {
+    &BEGUN[(vcpu as usize).wrapping_sub(1) % VCPUS_MAX]
+}
+
+/// What this CPU is in events: the vCPU that it has, or idling by its own number.
+fn task(vcpu: u32) -> u32 {
     match (vcpu, this_cpu().index) {
-        (Some(vcpu), _) => index(vcpu) as u32 + 1,
-        (None, 0) => 0,
-        (None, cpu) => (VCPUS_MAX + cpu) as u32,
+        (0, 0) => 0,
+        (0, cpu) => (VCPUS_MAX + cpu) as u32,
+        (vcpu, _) => vcpu,
     }
-}
-
-/// Its name.
-fn name(vcpu: Option<&Vcpu>) -> Name {
-    let mut text: String<32> = String::new();
-    // There is room for the longest.
-    let _ = match (vcpu, this_cpu().index) {
-        (Some(vcpu), _) => write!(text, "{}.{}", vcpu.guest.name, vcpu.id),
-        (None, 0) => write!(text, "idle"),
-        (None, cpu) => write!(text, "idle.{cpu}"),
-    };
-    Name::from(&*text)
 }
 
 /// Writes an event down, if they are. `time` is from when on it is not the hypervisor's own work that is done.
@@ -190,10 +196,10 @@ fn write_down(time: u64, event: Event) {
         time,
         spent: ring.spent.load(Relaxed),
         calls: 0,
-        task: task(sched::current()),
+        task: task(mine(&RUNNING).load(Relaxed)),
         state: State {
             irqs_off: read_sysreg!("daif") & 1 << 7 != 0,
-            need_resched: this_cpu().softirqs.load(Relaxed) & sched::SCHEDULE != 0,
+            need_resched: this_cpu().softirqs.load(Relaxed) != 0,
             ..State::default()
         },
         event,
@@ -204,18 +210,18 @@ fn write_down(time: u64, event: Event) {
     // SAFETY: the ring's RAM, which was zeroes or another's words, and of which only this CPU makes use.
     ring.push(unsafe { core::slice::from_raw_parts(storage, size) }, &words[..length]);
     let spent = ring.spent.load(Relaxed) + UNSEEN.load(Relaxed);
-    ring.spent.store(spent + (timer::now() - time), Relaxed);
+    ring.spent.store(spent + (counter() - time), Relaxed);
 }
 
 /// Finds out what of an event's cost [`write_down`] does not see, by many of them, which are then forgotten.
 fn calibrate() {
     const EVENTS: u64 = 256;
     let ring = ring();
-    let began = timer::now();
+    let began = counter();
     for _ in 0..EVENTS {
         drop(0);
     }
-    UNSEEN.store((timer::now() - began - ring.spent.load(Relaxed)) / EVENTS, Relaxed);
+    UNSEEN.store((counter() - began - ring.spent.load(Relaxed)) / EVENTS, Relaxed);
     for word in [&ring.head, &ring.tail, &ring.lost, &ring.spent] {
         word.store(0, Relaxed);
     }
@@ -225,7 +231,7 @@ fn calibrate() {
 macro_rules! point {
     ($event:expr) => {
         if WATCHED.load(Relaxed) {
-            write_down(timer::now(), $event);
+            write_down(counter(), $event);
         }
     };
 }
@@ -240,7 +246,6 @@ pub fn enter(regs: &CpuUserRegs) {
 
 #[cold]
 fn entered(regs: &CpuUserRegs) {
-    let Some(vcpu) = sched::current() else { return };
     if CRASH.load(Relaxed) > 0 && CRASH.fetch_sub(1, Relaxed) == 1 {
         // SAFETY: there is nothing at this address, which is the point.
         unsafe { with_exposed_provenance::<u64>(8).read_volatile() };
@@ -260,10 +265,10 @@ fn entered(regs: &CpuUserRegs) {
         window: false,
         saved: Saved { regs: regs.regs, sp: regs.sp_el1, pc: regs.pc, pstate: regs.cpsr },
     });
-    let begun = &BEGUN[index(vcpu)];
+    let begun = begun(mine(&RUNNING).load(Relaxed));
     begun.class.store(class as u8, Relaxed);
     begun.ticks.store(0, Relaxed);
-    SINCE[this_cpu().index % MAX_CPUS].store(clock(ring()), Relaxed);
+    mine(&SINCE).store(clock(ring()), Relaxed);
 }
 
 /// The current vCPU's guest is about to be entered. IRQs are masked.
@@ -276,14 +281,14 @@ pub fn exit(regs: &CpuUserRegs) {
 
 #[cold]
 fn left(regs: &CpuUserRegs) {
-    let since = SINCE[this_cpu().index % MAX_CPUS].load(Relaxed);
+    let since = mine(&SINCE).load(Relaxed);
     let ticks = clock(ring()) - since;
-    let Some(vcpu) = sched::current() else { return };
     if COUNTING.load(Relaxed) {
-        let begun = &BEGUN[index(vcpu)];
+        let vcpu = mine(&RUNNING).load(Relaxed);
+        let begun = begun(vcpu);
         let ticks = begun.ticks.load(Relaxed) + ticks;
         let class = usize::from(begun.class.swap(NONE, Relaxed));
-        if let Some(spent) = COSTS[guest::number(vcpu.guest) as usize - 1].get(class) {
+        if let Some(spent) = COSTS[guest_of(vcpu)].get(class) {
             spent.count.fetch_add(1, Relaxed);
             spent.ticks.fetch_add(ticks, Relaxed);
             spent.max.fetch_max(ticks, Relaxed);
@@ -298,28 +303,44 @@ fn left(regs: &CpuUserRegs) {
     });
 }
 
-/// This CPU is about to go from one vCPU, or idling, to another. IRQs are masked.
-pub fn switch(from: Option<&Vcpu>, to: Option<&Vcpu>) {
-    if !WATCHED.load(Relaxed) {
-        return;
+/// The place in [`COSTS`] of a vCPU's guest.
+fn guest_of(vcpu: u32) -> usize {
+    (vcpu as usize).wrapping_sub(1) / usize::from(*VCPUS.end()) % GUESTS_MAX
+}
+
+/// This CPU is about to go from what it has to a vCPU with this number, of a guest of this name and called so in it; or to idling. Why it
+/// goes is `left`. IRQs are masked.
+#[inline(always)]
+pub fn switch(left: Left, to: Option<(u32, &str, usize)>) {
+    if WATCHED.load(Relaxed) {
+        switched(left, to);
     }
-    let since = &SINCE[this_cpu().index % MAX_CPUS];
-    if let Some(vcpu) = from {
-        let ticks = &BEGUN[index(vcpu)].ticks;
+}
+
+#[cold]
+fn switched(left: Left, to: Option<(u32, &str, usize)>) {
+    let (since, running) = (mine(&SINCE), mine(&RUNNING));
+    let from = running.load(Relaxed);
+    if from != 0 {
+        let ticks = &begun(from).ticks;
         ticks.store(ticks.load(Relaxed) + (clock(ring()) - since.load(Relaxed)), Relaxed);
     }
-    let left = match from.map(Vcpu::state) {
-        Some(VcpuState::Blocked) => Left::Sleeping,
-        Some(VcpuState::Off) => Left::Ended,
-        Some(VcpuState::Runnable) | None => Left::Runnable,
+    let mut name: String<32> = String::new();
+    // There is room for the longest.
+    let _ = match (to, this_cpu().index) {
+        (Some((_, guest, id)), _) => write!(name, "{guest}.{id}"),
+        (None, 0) => write!(name, "idle"),
+        (None, cpu) => write!(name, "idle.{cpu}"),
     };
-    point!(Event::Switch { left, next: task(to), name: name(to) });
+    let to = to.map_or(0, |(number, ..)| number);
+    point!(Event::Switch { left, next: task(to), name: Name::from(&*name) });
+    running.store(to, Relaxed);
     since.store(clock(ring()), Relaxed);
 }
 
 /// A vCPU may run from now on.
-pub fn wake(vcpu: &Vcpu) {
-    point!(Event::Wake { task: task(Some(vcpu)) });
+pub fn wake(vcpu: u32) {
+    point!(Event::Wake { task: vcpu });
 }
 
 /// A physical interrupt was acknowledged.
@@ -338,8 +359,8 @@ pub fn irq_end(intid: u32, handled: bool) {
 }
 
 /// A virtual interrupt is pending for a vCPU.
-pub fn inject(vcpu: &Vcpu, intid: u32) {
-    point!(Event::Inject { task: task(Some(vcpu)), intid });
+pub fn inject(vcpu: u32, intid: u32) {
+    point!(Event::Inject { task: vcpu, intid });
 }
 
 /// A List Register was written.
@@ -352,10 +373,10 @@ pub fn read_back(n: usize, value: ListRegister) {
     point!(Event::ReadBack { n: n as u8, value: value.encode(Version::V3) });
 }
 
-/// What the traps of a guest cost, by class.
-pub fn costs(guest: &Guest) -> heapless::Vec<Cost, MAX_CLASSES> {
+/// What the traps of the guest with this number cost, by class.
+pub fn costs(guest: u32) -> heapless::Vec<Cost, MAX_CLASSES> {
     let class = |class: usize| if class == IRQ { "irq" } else { ec_name(class as u8) };
-    let costs = COSTS[guest::number(guest) as usize - 1].iter().enumerate().map(|(number, spent)| Cost {
+    let costs = COSTS[(guest as usize).wrapping_sub(1) % GUESTS_MAX].iter().enumerate().map(|(number, spent)| Cost {
         class: class(number).chars().take(32).collect(),
         count: spent.count.load(Relaxed),
         ticks: spent.ticks.load(Relaxed),

@@ -79,10 +79,6 @@ unsafe extern "C" {
     /// The one instruction at which an SError is the guest's (`entry.S`).
     static abort_guest_exit_start: u8;
     static abort_guest_exit_end: u8;
-    /// The vector table.
-    pub static hyp_traps_vector: u8;
-    /// The last part of the way to a guest, in which nothing unmasks or calls.
-    pub static return_from_trap: u8;
 }
 
 /// The vCPU that was interrupted; there is one, as a guest was.
@@ -92,7 +88,7 @@ fn current() -> &'static Vcpu {
 
 /// Takes back what the hardware holds of the guest's interrupts.
 #[unsafe(no_mangle)]
-pub extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
+extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
     trace::enter(regs);
     vgic::sync(current());
 }

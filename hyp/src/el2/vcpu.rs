@@ -1,7 +1,7 @@
 //! A vCPU: its hypervisor stack, and what of EL1 is saved while another one runs.
 
 use crate::gic::CpuInterface;
-use crate::guest::Guest;
+use crate::guest::{self, Guest};
 use crate::sync::IrqLock;
 use crate::traps::{HCR_EL2, VSE};
 use crate::{read_sysreg, vgic, write_sysreg};
@@ -10,6 +10,7 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use hyp::config::VCPUS;
 use hyp::timer::PhysicalTimer;
 use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
@@ -172,6 +173,11 @@ impl Vcpu {
             stack: UnsafeCell::new(stack),
             saved: UnsafeCell::new(saved),
         }
+    }
+
+    /// Its number among all that there can be, counted from 1.
+    pub fn number(&self) -> u32 {
+        (guest::number(self.guest) - 1) * u32::from(*VCPUS.end()) + self.id as u32 + 1
     }
 
     /// MPIDR_EL1 as the guest sees it, without its RES1 bit.

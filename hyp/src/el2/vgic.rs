@@ -30,14 +30,14 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
 pub fn inject(vcpu: &'static Vcpu, irq: u32) {
-    trace::inject(vcpu, irq);
+    trace::inject(vcpu.number(), irq);
     with(vcpu.guest, |vgic| ((), vgic.inject(vcpu.id, irq)));
 }
 
 /// The line of an emulated device.
 pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
     if high {
-        trace::inject(vcpu, irq);
+        trace::inject(vcpu.number(), irq);
     }
     with(vcpu.guest, |vgic| ((), vgic.set_line(vcpu.id, irq, high)));
 }
