@@ -17,6 +17,7 @@ use xtask::hyp::{Config, Guest};
 use xtask::symbols::Symbols;
 use xtask::trace::model::{MarkKind, Model, Type};
 use xtask::trace::perfetto;
+use xtask::trace::text;
 use xtask::trace::timeline::Timeline;
 
 pub fn trials() -> Vec<Trial> {
@@ -149,6 +150,10 @@ fn shown(timeline: &Timeline) -> Result<()> {
     for kind in [MarkKind::Drop, MarkKind::Inject, MarkKind::ListRegister, MarkKind::ReadBack] {
         ensure!(model.marks.iter().any(|mark| mark.kind == kind), "no mark {kind:?}");
     }
+    let text = text::text(timeline, &[], |token| names.describe(None, token));
+    let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+    let injected = timeline.events.iter().filter(|event| matches!(event.record.event, Event::Inject { .. })).count();
+    same("lines of the text", (lines("] "), lines(": vgic_inject: ")), (timeline.events.len(), injected))?;
     let file = serde_json::from_str(&perfetto::json(&model)?)?;
     perfetto::check(&file).map_err(anyhow::Error::msg).map(drop)
 }
