@@ -90,6 +90,8 @@ pub struct Machine<'a> {
     pub cpus: usize,
     /// The initramfs.
     pub initrd: Option<Region>,
+    /// The register that a panic is told to (`qemu,pvpanic-mmio`), where there is one.
+    pub pvpanic: Option<Region>,
 }
 
 /// Why a device tree could not be used.
@@ -138,6 +140,7 @@ impl<'a> Machine<'a> {
             hypervisor_timer_irq: interrupt(timer, 3),
             cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
             initrd: None,
+            pvpanic: find(root, &["qemu,pvpanic-mmio"]).and_then(|node| region(node, 0)),
         };
         for node in root.children().filter(|node| node.name_without_address() == "memory") {
             push_regions(&mut machine.memory, node, "memory")?;

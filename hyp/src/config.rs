@@ -164,12 +164,17 @@ fn complete(guest: Option<&Guest<'_>>, line: usize) -> Result<(), Error> {
     }
 }
 
-/// A name is shown in tokens on the console, `[<name:address>]`, and may not break them.
+/// What the hypervisor is called where guests have names: before its lines on the console, and in tokens.
+pub const OWN_NAME: &str = "hyp";
+
+/// A name is shown in tokens on the console, `[<name:address>]`, and before lines, `name| `, and may not break them.
 fn check_name(name: &str, guests: &[Guest<'_>]) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > NAME_MAX {
         Err("a name has 1 to 16 bytes")
-    } else if name.contains(|c: char| c.is_control() || ":<>".contains(c)) {
-        Err("a name has no control characters, and none of : < >")
+    } else if name == OWN_NAME {
+        Err("the name is the hypervisor's own")
+    } else if name.contains(|c: char| c.is_control() || ":<>|".contains(c)) {
+        Err("a name has no control characters, and none of : < > |")
     } else if guests.iter().any(|guest| guest.name == name) {
         Err("a name that another guest has")
     } else {
@@ -227,6 +232,8 @@ mod tests {
             ("guest \nimage i", 1),
             ("guest 12345678901234567\nimage i", 1),
             ("guest a:b\nimage i", 1),
+            ("guest a| b\nimage i", 1),
+            ("guest hyp\nimage i", 1),
             ("guest a\tb\nimage i", 1),
             ("guest a", 1),
             ("guest a\nguest b\nimage i", 1),
@@ -255,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            name in "[^\\p{Cc}:<>]{1,5}", image in "[^\n]{1,20}", dtb in prop::option::of("[^\n]{1,9}"),
+            name in "[^\\p{Cc}:<>|]{1,5}", image in "[^\n]{1,20}", dtb in prop::option::of("[^\n]{1,9}"),
             initrd in prop::option::of("[^\n]{1,9}"), append in "[^\n]{0,40}", memory_mib in MEMORY_MIB, vcpus in VCPUS,
             panic: bool, device in prop::option::of("[^\n]{1,9}"), service: Option<u64>,
         ) {

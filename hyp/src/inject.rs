@@ -29,6 +29,21 @@ pub enum Injected {
     Break(Esr),
 }
 
+impl Injected {
+    /// The names of the kinds, by number.
+    pub const KINDS: [&str; 4] = ["undefined", "data_abort", "instruction_abort", "break"];
+
+    /// Its kind's number.
+    pub const fn kind(self) -> usize {
+        match self {
+            Injected::Undefined => 0,
+            Injected::DataAbort { .. } => 1,
+            Injected::InstructionAbort { .. } => 2,
+            Injected::Break(_) => 3,
+        }
+    }
+}
+
 /// The guest as the trap found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: u64 = 0x5945_5254_4e45_5601;
 
 /// Bytes of JSON that the page has room for.
-pub const JSON_MAX: usize = 16384;
+pub const JSON_MAX: usize = 49152;
 
 /// Guests that there can be.
 pub const MAX_GUESTS: usize = 8;
@@ -76,9 +76,28 @@ pub struct Summary {
     pub leaked_ram: u64,
     /// The same of the hypervisor's heap.
     pub leaked_heap: u64,
+    /// Counter ticks a second, in which costs are told.
+    #[serde(default)]
+    pub frequency: u64,
     /// By guest.
     pub guests: Vec<GuestSummary, MAX_GUESTS>,
 }
+
+/// What the traps of a class cost in all, from the vector to `eret`: without what other vCPUs did meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Its name, as in [`GuestSummary::traps`], or `irq`.
+    pub class: String<32>,
+    /// How many came to their end.
+    pub count: u64,
+    /// Counter ticks of all.
+    pub ticks: u64,
+    /// Of the dearest.
+    pub max: u64,
+}
+
+/// Classes of traps that a summary tells of.
+pub const MAX_CLASSES: usize = 24;
 
 /// What one guest did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +109,7 @@ pub struct GuestSummary {
     /// How often it began again, by PSCI SYSTEM_RESET.
     pub restarts: u64,
     /// Synchronous traps by class: the name of [`trap::esr::ec_name`], and how many; those that came.
-    pub traps: Vec<(String<32>, u64), 24>,
+    pub traps: Vec<(String<32>, u64), MAX_CLASSES>,
     /// Physical interrupts that came while it ran.
     pub irqs: u64,
     /// SErrors that it was given: for those that came while it ran, or that it left pending.
@@ -100,7 +119,14 @@ pub struct GuestSummary {
     /// How often one of its vCPUs was switched to.
     pub switches: u64,
     /// The mitigation of speculative store bypass, where its calls are counted.
+    #[serde(default)]
     pub ssbd: Mitigations,
+    /// Exceptions that it had to take for what it tried: the kind, and how many; those that came.
+    #[serde(default)]
+    pub exceptions: Vec<(String<32>, u64), 4>,
+    /// What its traps cost, if that was asked for.
+    #[serde(default)]
+    pub costs: Vec<Cost, MAX_CLASSES>,
 }
 
 /// Calls of a mitigation.
@@ -118,6 +144,8 @@ pub struct Mitigations {
 pub enum End {
     /// By PSCI SYSTEM_OFF.
     PoweredOff,
+    /// It told its pvpanic device that it has panicked.
+    Panicked,
     /// The hypervisor ended it, or none of its vCPUs could ever run again.
     Killed,
 }
@@ -154,6 +182,9 @@ mod tests {
             GuestSummary { name: name(16).parse().unwrap(), end: Some(End::PoweredOff), ..Default::default() };
         while guest.traps.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
         while guest.ssbd.first.push(false).is_ok() {}
+        while guest.exceptions.push((name(24).parse().unwrap(), u64::MAX)).is_ok() {}
+        let cost = Cost { class: name(24).parse().unwrap(), count: u64::MAX, ticks: u64::MAX, max: u64::MAX };
+        while guest.costs.push(cost.clone()).is_ok() {}
         let mut summary = Summary { kind: "hyp_summary".parse().unwrap(), ..Default::default() };
         while summary.guests.push(guest.clone()).is_ok() {}
         let mut json = std::vec![0; JSON_MAX];

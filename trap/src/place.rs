@@ -121,7 +121,7 @@ pub struct Words<'a> {
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = Code { address: self.address, program: self.program };
+        let code = Code { address: self.address, program: self.program, whole: false };
         let program = Program(self.program);
         match self.place {
             Place::Null if self.address == 0 => f.write_str("a null pointer"),
@@ -216,18 +216,19 @@ pub(crate) const fn is_kernel_half(address: u64) -> bool {
 }
 
 /// The address of an instruction, or of something that has a name: what the tool on the host finds a name for stands in a
-/// token. In the lower half it is looked for in `program`.
+/// token. In the lower half it is looked for in `program`, and so it is in both if that is a `whole` system: a guest, or the hypervisor.
 pub(crate) struct Code<'a> {
     pub address: u64,
     pub program: &'a str,
+    pub whole: bool,
 }
 
 impl fmt::Display for Code<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Code { address, program } = *self;
+        let Code { address, program, whole } = *self;
         // These would end the token early, or break the line.
         let breaks = |c: char| matches!(c, ':' | '<' | '>') || c.is_control();
-        match (is_kernel_half(address), program) {
+        match (is_kernel_half(address) && !whole, program) {
             (true, _) => write!(f, "[<{address:016x}>]"),
             (_, "") => write!(f, "{address:016x}"),
             (_, program) if program.contains(breaks) => write!(f, "{address:016x}"),

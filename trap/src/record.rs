@@ -37,6 +37,8 @@ pub enum Kind {
     Death,
     /// [`Report`]: the kernel found something wrong and went on.
     Warning,
+    /// [`Report`]: the hypervisor stopped.
+    HypPanic,
     /// [`Counters`].
     Counters,
     /// [`Ktest`].
@@ -96,16 +98,38 @@ pub struct Pointer {
     pub place: Place,
 }
 
+/// The vCPU that a CPU of the hypervisor ran, as it was when the hypervisor was entered from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its guest's number, counted from 1.
+    pub guest: u32,
+    /// The guest's name.
+    pub name: String<16>,
+    /// Its number in the guest.
+    pub vcpu: u32,
+    /// Its PC.
+    pub pc: Hex,
+    /// Its PSTATE.
+    pub pstate: Hex,
+    /// Its ESR_EL1: of the last exception that it took itself.
+    pub esr: Hex,
+    /// Its ELR_EL1: where that is to return to.
+    pub elr: Hex,
+    /// HPFAR_EL2: of the last fault of stage 2.
+    pub hpfar: Hex,
+}
+
 /// A program, or the kernel, could not go on from an exception, or the kernel found something wrong: all that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// [`Kind::Panic`], [`Kind::Death`] or [`Kind::Warning`].
+    /// [`Kind::Panic`], [`Kind::Death`], [`Kind::Warning`] or [`Kind::HypPanic`].
     pub kind: Kind,
     /// What went wrong, in one sentence.
     pub cause: String<192>,
-    /// The vector slot of the exception; none when Rust code stopped by itself, or when a task sent the signal.
+    /// The vector slot of the exception; none when Rust code stopped by itself, or when a task sent the signal. Of the hypervisor,
+    /// the slot in the same place of its table ([`Slot::hyp_name`]).
     pub slot: Option<Slot>,
     /// What the task died of.
     pub signal: Option<SigInfo>,
@@ -113,8 +137,11 @@ pub struct Report {
     pub cpu: u32,
     /// The task's identifier; 0 is the idle task.
     pub task: u32,
-    /// The task's name.
+    /// The task's name. Of the hypervisor, whose code PC is in: its own, `hyp`, or a guest's.
     pub name: String<16>,
+    /// What the hypervisor ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<Running>,
     /// The interrupt being handled.
     pub irq: Option<u32>,
     /// An interrupt that the controller has as active (acknowledged, not ended) though no handler runs for it.
@@ -160,6 +187,7 @@ impl Report {
         cpu: 0,
         task: 0,
         name: String::new(),
+        running: None,
         irq: None,
         not_ended: None,
         esr: Hex(0),

@@ -6,14 +6,15 @@
 //! | token | is |
 //! |---|---|
 //! | `[<ffffffc080001234>]` | an address in the kernel's image |
-//! | `[<crash:0000000000400844>]` | an address in the program `crash` |
+//! | `[<crash:0000000000400844>]` | an address in the program `crash`; of the hypervisor, in the guest of that name, or in itself: `hyp` |
 //! | `[<insn:d65f03c0>]` | an instruction of A64 |
 
 use crate::esr::Esr;
 use crate::place::{Code, Count, Place, Printable};
 use crate::pstate::{Mode, Pstate};
-use crate::record::{CHAIN_DEPTH, Hex, Kind, Reached, Report, Stack, Step};
+use crate::record::{CHAIN_DEPTH, Hex, Kind, Reached, Report, Running, Stack, Step};
 use crate::signal::{code_name, signal_name};
+use crate::slot::Slot;
 use core::fmt::{self, Write};
 use heapless::String;
 
@@ -46,7 +47,7 @@ impl Report {
     }
 
     fn code(&self, address: u64) -> Code<'_> {
-        Code { address, program: &self.name }
+        Code { address, program: &self.name, whole: self.kind == Kind::HypPanic }
     }
 
     /// The value of a general-purpose register by number, where 31 is SP.
@@ -90,6 +91,7 @@ impl fmt::Display for Cause<'_> {
             }
             (Kind::Death, None) => write!(f, "{} died", Task(report)),
             (Kind::Warning, _) => f.write_str("kernel warning"),
+            (Kind::HypPanic, _) => f.write_str("hypervisor panic"),
             _ => f.write_str("kernel panic"),
         }?;
         write!(f, ": {}", Printable(&report.cause))
@@ -146,7 +148,12 @@ fn what(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  SP           {}", report.sp)?;
     }
     writeln!(f, "  PSTATE       {}: {}", report.pstate, Pstate(report.pstate.0))?;
-    write!(f, "  on           CPU {}, {}", report.cpu, Task(report))?;
+    write!(f, "  on           CPU {}, ", report.cpu)?;
+    match (&report.running, report.kind) {
+        (Some(Running { guest, name, vcpu, .. }), _) => write!(f, "guest {guest} ({}), vCPU {vcpu}", Printable(name))?,
+        (None, Kind::HypPanic) => f.write_str("idle")?,
+        (None, _) => write!(f, "{}", Task(report))?,
+    }
     if let Some(irq) = report.irq {
         write!(f, ", handling interrupt {irq}")?;
     }
@@ -154,12 +161,34 @@ fn what(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if report.repeats > 0 {
         writeln!(f, "  repeats      handled {}, and came again", Count(report.repeats.into(), "time"))?;
     }
-    let Some(slot) = report.slot else { return Ok(()) };
-    write!(f, "exception: {slot}")?;
-    match report.syndrome() {
-        Some(esr) => write!(f, ", ESR {}\n{}", report.esr, esr.table()),
-        None => writeln!(f),
+    if let Some(slot) = report.slot {
+        write!(f, "exception: {}", SlotName(slot, report.kind))?;
+        match report.syndrome() {
+            Some(esr) => write!(f, ", ESR {}\n{}", report.esr, esr.table())?,
+            None => writeln!(f)?,
+        }
     }
+    report.running.as_ref().map_or(Ok(()), |running| guest(running, f))
+}
+
+/// A slot of the kernel's table, or of the hypervisor's.
+struct SlotName(Slot, Kind);
+
+impl fmt::Display for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.1 == Kind::HypPanic { self.0.hyp_name() } else { self.0.name() })
+    }
+}
+
+/// What the hypervisor ran, in the guest's own terms.
+fn guest(running: &Running, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let code = |address| Code { address, program: &running.name, whole: true };
+    writeln!(f, "guest {} ({}), vCPU {}:", running.guest, Printable(&running.name), running.vcpu)?;
+    writeln!(f, "  at           {}", code(running.pc.0))?;
+    writeln!(f, "  PSTATE       {}: {}", running.pstate, Pstate(running.pstate.0))?;
+    writeln!(f, "  ESR_EL1      {}: {}", running.esr, Esr(running.esr.0).sentence(None))?;
+    writeln!(f, "  ELR_EL1      {}", code(running.elr.0))?;
+    writeln!(f, "  HPFAR_EL2    {}", running.hpfar)
 }
 
 /// A general-purpose register by number, where 31 is SP.
@@ -222,7 +251,7 @@ fn chain(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     for Step { address, reached, cycle, times } in &report.chain {
         if let Reached::Exception { slot, esr } = reached {
-            write!(f, "  -- {slot}")?;
+            write!(f, "  -- {}", SlotName(*slot, report.kind))?;
             esr.map_or(Ok(()), |esr| write!(f, ": {}", Esr(esr.0).sentence(None)))?;
             f.write_str(" --\n")?;
         }

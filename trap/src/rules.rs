@@ -262,7 +262,7 @@ pub struct Words<'a> {
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Words { hint, report } = *self;
-        let code = |address: Hex| Code { address: address.0, program: &report.name };
+        let code = |address: Hex| Code { address: address.0, program: &report.name, whole: false };
         f.write_str(match hint {
             Hint::Overflow(recursion) => {
                 f.write_str(match guard(report) {

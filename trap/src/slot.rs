@@ -62,6 +62,28 @@ impl Slot {
         (self as u8) < 8
     }
 
+    /// The slot's name in the hypervisor's table, where a lower level is a guest and AArch32 is `compat`.
+    pub const fn hyp_name(self) -> &'static str {
+        match self {
+            Slot::El1tSync => "hyp_t_sync",
+            Slot::El1tIrq => "hyp_t_irq",
+            Slot::El1tFiq => "hyp_t_fiq",
+            Slot::El1tError => "hyp_t_error",
+            Slot::El1hSync => "hyp_sync",
+            Slot::El1hIrq => "hyp_irq",
+            Slot::El1hFiq => "hyp_fiq",
+            Slot::El1hError => "hyp_error",
+            Slot::El0Sync => "guest_sync",
+            Slot::El0Irq => "guest_irq",
+            Slot::El0Fiq => "guest_fiq",
+            Slot::El0Error => "guest_error",
+            Slot::El032Sync => "guest_sync_compat",
+            Slot::El032Irq => "guest_irq_compat",
+            Slot::El032Fiq => "guest_fiq_compat",
+            Slot::El032Error => "guest_error_compat",
+        }
+    }
+
     /// The slot's name in records and counters.
     pub const fn name(self) -> &'static str {
         match self {

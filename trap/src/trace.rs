@@ -1,4 +1,5 @@
-//! What the kernel writes down of every event while it is traced: the records, and the ring that keeps the newest of them.
+//! What the kernel, or the hypervisor, writes down of every event while it is traced: the records, and the ring that keeps the newest
+//! of them. Of the hypervisor a task is a vCPU; its exceptions are traps, in slots that [`Slot::hyp_name`] names.
 //!
 //! Each CPU has a ring in RAM, which only it writes, with everything masked; a tool on the host finds the rings through a
 //! [`Directory`] in the kernel's image and reads them after the machine has ended, however it ended.
@@ -412,6 +413,32 @@ pub enum Event {
         /// How many reports there were before.
         index: u32,
     },
+    /// The hypervisor has dropped the priority of a physical interrupt (EOIR): it is active, and others may come.
+    Drop {
+        /// INTID.
+        intid: u32,
+    },
+    /// A virtual interrupt is pending for a vCPU.
+    Inject {
+        /// The vCPU's identifier.
+        task: u32,
+        /// Its INTID there.
+        intid: u32,
+    },
+    /// A List Register is written.
+    ListRegister {
+        /// Its number.
+        n: u8,
+        /// What it holds, as ICH_LR_EL2.
+        value: u64,
+    },
+    /// A List Register is read back.
+    ReadBack {
+        /// Its number.
+        n: u8,
+        /// What it held, as ICH_LR_EL2.
+        value: u64,
+    },
 }
 
 /// One event.
@@ -502,6 +529,22 @@ impl Record {
                 push(&[index.into()]);
                 15
             }
+            Event::Drop { intid } => {
+                push(&[intid.into()]);
+                16
+            }
+            Event::Inject { task, intid } => {
+                push(&[u64::from(task) | u64::from(intid) << 32]);
+                17
+            }
+            Event::ListRegister { n, value } => {
+                push(&[n.into(), value]);
+                18
+            }
+            Event::ReadBack { n, value } => {
+                push(&[n.into(), value]);
+                19
+            }
         };
         let State { irqs_off, need_resched, in_irq, preempt } = self.state;
         let state =
@@ -549,6 +592,10 @@ impl Record {
             (13, &[low, high]) => Event::Exec { name: Name::parse([low, high]) },
             (14, &[code]) => Event::End { code: code as u8 },
             (15, &[index]) => Event::Report { index: index as u32 },
+            (16, &[intid]) => Event::Drop { intid: intid as u32 },
+            (17, &[word]) => Event::Inject { task: word as u32, intid: (word >> 32) as u32 },
+            (18, &[n, value]) => Event::ListRegister { n: n as u8, value },
+            (19, &[n, value]) => Event::ReadBack { n: n as u8, value },
             _ => return None,
         };
         let state = first >> 16;
@@ -615,6 +662,10 @@ mod tests {
             name().prop_map(|name| Event::Exec { name }),
             any::<u8>().prop_map(|code| Event::End { code }),
             any::<u32>().prop_map(|index| Event::Report { index }),
+            any::<u32>().prop_map(|intid| Event::Drop { intid }),
+            any::<(u32, u32)>().prop_map(|(task, intid)| Event::Inject { task, intid }),
+            any::<(u8, u64)>().prop_map(|(n, value)| Event::ListRegister { n, value }),
+            any::<(u8, u64)>().prop_map(|(n, value)| Event::ReadBack { n, value }),
         ]
     }
 
@@ -724,7 +775,7 @@ mod tests {
         #[test]
         fn any_words_are_a_record_or_none(
             mut words in collection::vec(any::<u64>(), 0..RECORD_WORDS + 2),
-            kind in 0u64..20,
+            kind in 0u64..24,
             length: Option<u8>,
         ) {
             let len = words.len() as u64;

@@ -9,7 +9,7 @@ use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{check, doctor, explain, gdb, mutants, process, test, workspace};
+use crate::{check, console, doctor, explain, gdb, mutants, process, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -108,22 +108,26 @@ Examples:
     #[command(after_help = "\
 Without --guest: two guests, `left` and `right`, each this project's kernel as it is for a bare machine, running its demo
 suite side by side. Each line of a guest's console comes with the guest's name; in the end, on standard error, what the
-guests did.
+guests did: with --icount, what their traps cost too, in instructions.
 
 GUEST is FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]; a literal comma is doubled. Two words stand for
 files: `kernel`, this project's kernel with its programs, and `linux`, Debian's kernel with a shell. Standard input is the
 first guest's, whose console comes as it is; Ctrl-A three times in a row passes it to the next guest. At a terminal,
 Ctrl-] X ends the machine.
 
-Exit code: 0 when every guest powered off; 3 when one did not; 121 when the hypervisor panicked; 124 when time was over;
-1 when the tool failed; 2 for wrong usage.
+Exit code: 0 when every guest powered off; 3 when one panicked or was ended; 121 when the hypervisor panicked; 124 when
+time was over; 1 when the tool failed; 2 for wrong usage. docs/hypervisor.md tells more.
 
 Examples:
   cargo xtask hyp
   cargo xtask hyp --gic 2 --cpu max
   cargo xtask hyp --guest linux                              a shell; `exit` powers off
   cargo xtask hyp --guest linux,vcpus=2 --guest kernel
-  cargo xtask hyp --guest vmlinuz,initrd=initrd.gz,append=console=ttyAMA0,mem=256")]
+  cargo xtask hyp --guest vmlinuz,initrd=initrd.gz,append=console=ttyAMA0,mem=256
+  cargo xtask hyp --icount=4 --json           instructions per trap, for tools
+  cargo xtask hyp --trace traps               traps.html for a browser, traps.json for Perfetto
+  cargo xtask hyp --trace traps.txt           the same as Linux's ftrace prints it
+  cargo xtask hyp --append crash=5000         the hypervisor crashes at its 5000th trap: its report")]
     Hyp(HypArgs),
     /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
@@ -281,6 +285,16 @@ struct HypArgs {
     /// Write what the guests did to standard output, as one JSON text, and the console to standard error
     #[arg(long)]
     json: bool,
+    /// Write down every event of the hypervisor: NAME.html and NAME.json, or NAME.txt; with --icount=4 if nothing else is said
+    #[arg(long, value_name = "NAME")]
+    trace: Option<PathBuf>,
+    /// Memory for the events of a CPU, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 32, requires = "trace",
+        value_parser = clap::value_parser!(u32).range(2..=512))]
+    ring: u32,
+    /// More boot arguments of the hypervisor, in one word: `crash=N`
+    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    append: String,
     /// QEMU to use [default: $QEMU, else qemu-system-aarch64]
     #[arg(long, value_name = "PATH")]
     qemu: Option<OsString>,
@@ -556,12 +570,16 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     // Of its own guests the project knows that they read nothing.
     let input = if args.guest.is_empty() { Input::Nothing } else { Input::SharedStdin };
     let timeout = args.timeout.or((!process::terminal(&input)).then_some(60));
+    let instruction_exact = args.trace.is_some() && args.smp == 1;
     let mut config = hyp::Config {
         cpu: typed(args.cpu),
         gic: args.gic,
         smp: args.smp,
         mem: args.mem,
-        icount: args.icount,
+        icount: args.icount.or(instruction_exact.then_some(trace::SHIFT)),
+        count: args.icount.is_some(),
+        trace: args.trace.is_some().then_some(args.ring),
+        append: args.append,
         guests: args.guest,
         timeout: timeout.map(Duration::from_secs),
         input,
@@ -571,6 +589,7 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     if let Some(qemu) = args.qemu {
         config.qemu = qemu;
     }
+    let files = args.trace.as_deref().filter(|name| !Files::is_text(name)).map(Files::new).transpose()?;
     setup::ensure(root, &[Need::Target])?;
     setup::ensure_qemu(root, &config.qemu)?;
     let (hypervisor, images) = (Hypervisor::build()?, Images::build(false)?);
@@ -600,11 +619,33 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
         Event::Qemu(text) => write_all(&mut stderr, text),
     })?;
     match &outcome.result {
-        Some(result) if args.json => write_all(&mut stdout, format!("{result}\n").as_bytes())?,
+        Some(result) if args.json => {
+            let json = hyp::json_of(result.clone(), config.icount);
+            write_all(&mut stdout, format!("{json}\n").as_bytes())?;
+        }
         Some(_) | None => {
-            let words = outcome.summary().map(|summary| hyp::words_of(&summary)).unwrap_or_default();
+            let words = outcome.summary().map(|summary| hyp::words_of(&summary, config.icount)).unwrap_or_default();
             write_all(&mut stderr, words.as_bytes())?;
         }
+    }
+    if let (Some(timeline), Some(name)) = (&outcome.trace, &args.trace) {
+        let mut names = hyp::names(&hypervisor, &images, &config);
+        let mut describe = |token: console::Token<'_>| names.describe(None, token);
+        if let Some(files) = files {
+            let about = About {
+                title: "hyp".into(),
+                command: command_line(),
+                exit: outcome.code,
+                timed_out: outcome.timed_out,
+                machine: format!("{}, GICv{}, {} CPU", config.cpu, config.gic, config.smp),
+            };
+            files.write(&about, &trace::model::Model::new(timeline, &[], &mut describe))?;
+            tell_files(&files, timeline.events.len());
+        } else {
+            let text = trace::text::text(timeline, &[], &mut describe);
+            std::fs::write(name, text).with_context(|| format!("{} cannot be written", name.display()))?;
+        }
+        tell_lost(timeline.lost, args.ring);
     }
     if outcome.timed_out {
         eprintln!("xtask: the machine did not end in its time; give it more with --timeout SECONDS");
@@ -647,21 +688,17 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
     }
     let (events, lost) = (recording.timeline.events.len(), recording.timeline.lost);
     if let Some(files) = files {
-        let words = std::env::args_os().skip(1).map(|word| shell_quoted(&word.to_string_lossy()));
         let about = About {
             title,
-            command: ["cargo".into(), "xtask".into()].into_iter().chain(words).collect::<Vec<_>>().join(" "),
+            command: command_line(),
             exit: recording.code,
             timed_out: recording.timed_out,
             machine: format!("{}, GICv{}, {} MiB", config.cpu, config.gic, config.mem),
         };
         files.write(&about, &recording.model())?;
-        eprintln!("xtask: {}: {events} events, for a browser", files.html.display());
-        eprintln!("xtask: {}: the same for Perfetto", files.json.display());
+        tell_files(&files, events);
     }
-    if lost > 0 {
-        eprintln!("xtask: {lost} older events are lost; keep more with --ring MIB, which was {ring}");
-    }
+    tell_lost(lost, ring);
     let skipped = recording.timeline.skipped;
     if skipped > 0 {
         eprintln!(
@@ -675,6 +712,23 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
         _ if process::interrupted() => Ok(INTERRUPTED),
         Some(error) => Err(error),
         None => Ok(recording.code),
+    }
+}
+
+/// The command that was typed.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1).map(|word| shell_quoted(&word.to_string_lossy()));
+    ["cargo".into(), "xtask".into()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn tell_files(files: &Files, events: usize) {
+    eprintln!("xtask: {}: {events} events, for a browser", files.html.display());
+    eprintln!("xtask: {}: the same for Perfetto", files.json.display());
+}
+
+fn tell_lost(lost: u64, ring: u32) {
+    if lost > 0 {
+        eprintln!("xtask: {lost} older events are lost; keep more with --ring MIB, which was {ring}");
     }
 }
 

@@ -3,6 +3,9 @@
 //! A record is RS, JSON, LF ([`trap::record`]) and may begin in mid-line. In the text, a [`Token`] that the kernel prints
 //! is put in words. All other bytes pass as they are and at once: only what may be the beginning of a token is held back
 //! until it is decided.
+//!
+//! A hypervisor's console has lines of guests too: each begins with `NAME| `, which the hypervisor writes, so that whatever
+//! a guest prints is known to be that guest's. Tokens and records in its lines are its own.
 
 use trap::record::RECORD_SEPARATOR;
 
@@ -12,7 +15,12 @@ pub enum Piece<'a> {
     /// Text for people.
     Text(&'a [u8]),
     /// One record, without its frame.
-    Record(&'a [u8]),
+    Record {
+        /// The guest that wrote it; none when the machine itself did.
+        guest: Option<&'a str>,
+        /// What it says.
+        json: &'a [u8],
+    },
 }
 
 /// What the kernel leaves to be put in words; here `h` stands for a hexadecimal digit.
@@ -32,46 +40,106 @@ pub const NAME_MAX: usize = 16;
 /// A record longer than this is none: some program's byte was lost on the way.
 const RECORD_LIMIT: usize = 1 << 16;
 
-/// The splitter; `describe` puts a token in words.
+/// What the hypervisor writes between a guest's name and what the guest wrote.
+const PREFIX_END: &str = "| ";
+
+/// Whose the line is that the console is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Not known yet: it has just begun.
+    Begins,
+    /// The machine's own.
+    Own,
+    /// That of a guest.
+    Guest(usize),
+}
+
+/// The splitter; `describe` puts a token in words, and is told which guest's it is.
 pub struct Filter<D> {
     describe: D,
+    guests: Vec<String>,
+    line: Line,
+    /// What may be the beginning of a guest's line; or that, until it is known whether a record follows, which has none for people.
+    prefix: Vec<u8>,
     /// A part of a record (then it begins with RS) or of a token, else empty.
     held: Vec<u8>,
 }
 
-impl<D: FnMut(Token<'_>) -> String> Filter<D> {
-    /// A filter at the beginning of a console.
-    pub fn new(describe: D) -> Self {
-        Filter { describe, held: Vec::new() }
+impl<D: FnMut(Option<&str>, Token<'_>) -> String> Filter<D> {
+    /// A filter at the beginning of a console, on which there may be lines of `guests`.
+    pub fn new(guests: Vec<String>, describe: D) -> Self {
+        let line = if guests.is_empty() { Line::Own } else { Line::Begins };
+        Filter { describe, guests, line, prefix: Vec::new(), held: Vec::new() }
     }
 
     /// Takes the next bytes and gives the pieces they complete to `out`.
     pub fn push<E>(&mut self, bytes: &[u8], out: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut text = Vec::with_capacity(bytes.len());
         for &byte in bytes {
-            if byte == RECORD_SEPARATOR {
-                text.append(&mut self.held);
-                self.held.push(byte);
-            } else if self.held.first() == Some(&RECORD_SEPARATOR) {
-                if byte == b'\n' {
-                    if !text.is_empty() {
-                        out(Piece::Text(&text))?;
-                        text.clear();
+            if self.line == Line::Begins {
+                self.prefix.push(byte);
+                let prefix = &self.prefix;
+                let named = |guest: &String| {
+                    guest.bytes().chain(PREFIX_END.bytes()).take(prefix.len()).eq(prefix.iter().copied())
+                };
+                match self.guests.iter().position(named) {
+                    Some(guest) if prefix.len() == self.guests[guest].len() + PREFIX_END.len() => {
+                        self.line = Line::Guest(guest)
                     }
-                    out(Piece::Record(&self.held[1..]))?;
-                    self.held.clear();
-                } else {
-                    self.held.push(byte);
-                    if self.held.len() > RECORD_LIMIT {
-                        text.append(&mut self.held);
+                    Some(_) => {}
+                    None => {
+                        self.line = Line::Own;
+                        for byte in std::mem::take(&mut self.prefix) {
+                            self.take(byte, &mut text, out)?;
+                        }
                     }
                 }
             } else {
-                self.held.push(byte);
-                self.settle(&mut text);
+                self.take(byte, &mut text, out)?;
             }
         }
         if text.is_empty() { Ok(()) } else { out(Piece::Text(&text)) }
+    }
+
+    /// Takes a byte of a line that is known to be somebody's.
+    fn take<E>(
+        &mut self,
+        byte: u8,
+        text: &mut Vec<u8>,
+        out: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if byte == RECORD_SEPARATOR {
+            if !self.held.is_empty() {
+                text.append(&mut self.prefix);
+                text.append(&mut self.held);
+            }
+            self.held.push(byte);
+        } else if self.held.first() == Some(&RECORD_SEPARATOR) {
+            if byte == b'\n' {
+                if !text.is_empty() {
+                    out(Piece::Text(text))?;
+                    text.clear();
+                }
+                let guest = if let Line::Guest(guest) = self.line { Some(&*self.guests[guest]) } else { None };
+                out(Piece::Record { guest, json: &self.held[1..] })?;
+                self.prefix.clear();
+                self.held.clear();
+            } else {
+                self.held.push(byte);
+                if self.held.len() > RECORD_LIMIT {
+                    text.append(&mut self.prefix);
+                    text.append(&mut self.held);
+                }
+            }
+        } else {
+            text.append(&mut self.prefix);
+            self.held.push(byte);
+            self.settle(text);
+        }
+        if byte == b'\n' && !self.guests.is_empty() {
+            self.line = Line::Begins;
+        }
+        Ok(())
     }
 
     /// Moves from what is held to `text` all that is decided.
@@ -80,7 +148,8 @@ impl<D: FnMut(Token<'_>) -> String> Filter<D> {
             match progress(&self.held) {
                 Progress::Part => return,
                 Progress::Whole(token) => {
-                    text.extend((self.describe)(token).bytes());
+                    let guest = if let Line::Guest(guest) = self.line { Some(&*self.guests[guest]) } else { None };
+                    text.extend((self.describe)(guest, token).bytes());
                     self.held.clear();
                 }
                 Progress::No => {
@@ -99,13 +168,15 @@ impl<D: FnMut(Token<'_>) -> String> Filter<D> {
 
     /// Takes what is held back as text: nothing more comes, or not soon.
     pub fn release(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        let mut text = std::mem::take(&mut self.prefix);
+        text.append(&mut self.held);
+        text
     }
 }
 
 /// A text with its tokens in words.
-pub fn in_words(text: &str, describe: impl FnMut(Token<'_>) -> String) -> String {
-    let mut filter = Filter::new(describe);
+pub fn in_words(text: &str, mut describe: impl FnMut(Token<'_>) -> String) -> String {
+    let mut filter = Filter::new(Vec::new(), |_, token| describe(token));
     let mut words = Vec::new();
     let Ok(()) = filter.push(text.as_bytes(), &mut |piece| {
         if let Piece::Text(bytes) = piece {
@@ -190,10 +261,17 @@ mod tests {
 
     /// Text and records of a console that arrives in `chunks`.
     fn filter<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Vec<u8>>) {
+        filter_with(&[], chunks)
+    }
+
+    /// The same with lines of `guests`; what is one's says so.
+    fn filter_with<'a>(guests: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Vec<u8>>) {
         let (mut text, mut records) = (Vec::new(), Vec::new());
-        let mut filter = Filter::new(|token| match token {
-            Token::Kernel(address) => format!("<{address:x}>"),
-            Token::Program(name, address) => format!("<{name} {address:x}>"),
+        let guests = guests.iter().map(|guest| guest.to_string()).collect();
+        let of = |guest: Option<&str>| guest.map(|guest| format!("{guest}/")).unwrap_or_default();
+        let mut filter = Filter::new(guests, |guest, token| match token {
+            Token::Kernel(address) => format!("<{}{address:x}>", of(guest)),
+            Token::Program(name, address) => format!("<{}{name} {address:x}>", of(guest)),
             Token::Instruction(word) => format!("<insn {word:x}>"),
         });
         for chunk in chunks {
@@ -201,7 +279,7 @@ mod tests {
                 .push(chunk, &mut |piece| {
                     match piece {
                         Piece::Text(bytes) => text.extend(bytes),
-                        Piece::Record(bytes) => records.push(bytes.to_vec()),
+                        Piece::Record { guest, json } => records.push([of(guest).as_bytes(), json].concat()),
                     }
                     Ok::<_, ()>(())
                 })
@@ -257,9 +335,38 @@ mod tests {
         }
     }
 
+    /// Whatever a guest prints, its name too, is in a line of its own and told as its.
+    #[test]
+    fn a_line_is_one_guests() {
+        let guests = ["left", "le", "[<a"];
+        let one = |console: &str| {
+            let (text, records) = filter_with(&guests, [console.as_bytes()]);
+            (
+                String::from_utf8(text).unwrap(),
+                records.into_iter().map(|json| String::from_utf8(json).unwrap()).collect(),
+            )
+        };
+        let none = Vec::<String>::new;
+        assert_eq!(one("left| at [<0000000000000001>]\n").0, "left| at <left/1>\n");
+        assert_eq!(one("le| [<a:0000000000000001>]\nlef| [<0000000000000001>]").0, "le| <le/a 1>\nlef| <1>");
+        assert_eq!(one("[<a| [<0000000000000001>]\n[<0000000000000001>]").0, "[<a| <[<a/1>\n<1>");
+        assert_eq!(one("[<left:0000000000000001>]\n"), ("<left 1>\n".into(), none()));
+        assert_eq!(one("x\nleft| le| [<0000000000000001>]\n").0, "x\nleft| le| <left/1>\n");
+        // A record alone in its line leaves nothing of it.
+        assert_eq!(
+            one("left| \x1e{}\nle| \x1e1\n\x1e2\n"),
+            ("".into(), vec!["left/{}".into(), "le/1".into(), "2".into()])
+        );
+        assert_eq!(one("left| a\x1e{}\nle| b\n"), ("left| ale| b\n".into(), vec!["left/{}".into()]));
+        assert_eq!(one("left| \x1e{\x1e{}\n"), ("left| \x1e{".into(), vec!["left/{}".into()]));
+        for cut in ["left| \x1e{", "lef", "left| "] {
+            assert_eq!(one(cut), (cut.into(), none()));
+        }
+    }
+
     #[test]
     fn text_is_not_held_back() {
-        let mut filter = Filter::new(|_| String::new());
+        let mut filter = Filter::new(Vec::new(), |_, _| String::new());
         let mut seen = Vec::<u8>::new();
         let mut push = |bytes: &[u8]| {
             let mut out = |piece: Piece<'_>| {
@@ -293,6 +400,7 @@ mod tests {
                     Just("[<a [é] b:0000000000400844>]".as_bytes().to_vec()),
                     Just(b"[<insn:d65f03c0>]".to_vec()),
                     Just(b"\x1e{\"kind\":\"x\"}\n".to_vec()),
+                    Just(b"\nleft| ".to_vec()),
                     proptest::collection::vec(prop_oneof![Just(b'['), Just(b'<'), Just(0x1e), Just(b'\n'), any::<u8>()], 0..8),
                 ],
                 0..12,
@@ -301,6 +409,8 @@ mod tests {
         ) {
             let console = console.concat();
             prop_assert_eq!(filter(console.chunks(cut)), filter([&console[..]]));
+            let guests = ["left", "le"];
+            prop_assert_eq!(filter_with(&guests, console.chunks(cut)), filter_with(&guests, [&console[..]]));
         }
 
         #[test]
@@ -308,6 +418,7 @@ mod tests {
             console.retain(|&byte| byte != RECORD_SEPARATOR);
             prop_assume!(!console.contains(&b'<'));
             prop_assert_eq!(filter([&console[..]]), (console.clone(), vec![]));
+            prop_assert_eq!(filter_with(&["left", "le"], [&console[..]]), (console.clone(), vec![]));
         }
     }
 }

@@ -124,7 +124,7 @@ pub enum Event<'a> {
     Started(Started),
     /// Text on its console, with its tokens in words.
     Console(&'a [u8]),
-    /// A record, as the JSON it is.
+    /// A record, as the JSON it is; in that of a guest, `guest` is the guest's name, whatever the guest says.
     Record(&'a [u8]),
     /// What QEMU itself says.
     Qemu(&'a [u8]),
@@ -180,7 +180,7 @@ pub fn watch_command(
 ) -> Result<(u8, bool)> {
     let mut qemu = Running::start(command, input)?;
     on(Event::Started(qemu.started()))?;
-    let mut filter = Filter::new(|token| names.describe(token));
+    let mut filter = Filter::new(names.guests(), |guest, token| names.describe(guest, token));
     let mut deadline = timeout.map(|limit| Instant::now() + limit);
     let mut ending = [Signal::SIGTERM, Signal::SIGKILL].into_iter();
     let (mut timed_out, mut silent, mut complaint) = (false, true, Vec::new());
@@ -197,7 +197,11 @@ pub fn watch_command(
                 qemu.answer(&bytes);
                 filter.push(&bytes, &mut |piece| match piece {
                     Piece::Text(text) => on(Event::Console(text)),
-                    Piece::Record(json) => on(Event::Record(json)),
+                    Piece::Record { guest: None, json } => on(Event::Record(json)),
+                    Piece::Record { guest: Some(guest), json } => match stamped(guest, json) {
+                        Some(json) => on(Event::Record(&json)),
+                        None => on(Event::Console(&[guest.as_bytes(), b"| ", json, b"\n"].concat())),
+                    },
                 })?;
             }
             // While the machine is silent this may be why it does not start.
@@ -232,6 +236,13 @@ pub fn watch_command(
         Some(code) => Ok((code as u8, false)),
         None => bail!("QEMU was ended by signal {}", status.signal().unwrap_or(0)),
     }
+}
+
+/// A guest's record with the guest's name in it; none when it is no record.
+fn stamped(guest: &str, json: &[u8]) -> Option<Vec<u8>> {
+    let mut record: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
+    record.insert("guest".into(), guest.into());
+    serde_json::to_vec(&record).ok()
 }
 
 /// The QEMU command for a machine. Checks that the program exists, and makes the archive it needs.
@@ -434,6 +445,15 @@ mod tests {
         assert!(refusal(Config { ktest: Some("overflow".into()), ..hello() }).contains("in-kernel test"));
         let host = Config { program: Program::Host("/no/such/file".into()), ..Config::default() };
         assert!(refusal(host).contains("/no/such/file cannot be read"));
+    }
+
+    #[test]
+    fn a_guest_cannot_write_anothers_record() {
+        let record = stamped("left", br#"{"kind":"counters","guest":"right"}"#).unwrap();
+        assert_eq!(String::from_utf8(record).unwrap(), r#"{"guest":"left","kind":"counters"}"#);
+        for none in ["", "1", "[]", "{", "{}{}", "\u{1e}{}"] {
+            assert_eq!(stamped("left", none.as_bytes()), None, "{none}");
+        }
     }
 
     /// One test, because a script cannot be started while another thread that starts one has inherited it open.

@@ -5,6 +5,7 @@ use crate::disassembly::disassemble;
 use crate::elf;
 use crate::explain::parse_hex;
 use crate::images::Images;
+use ::hyp::config::OWN_NAME;
 use anyhow::{Context, Result, anyhow};
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSegment, ObjectSymbol};
@@ -125,14 +126,36 @@ fn trace_stubs(elf: &[u8]) -> Option<(BTreeMap<u64, u64>, u64)> {
     Some((stubs, symbol("_trace_stubs_end")?))
 }
 
+/// The ELF files of one kernel or hypervisor, and of what runs on it.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Its own; none where it has no symbols.
+    kernel: Option<PathBuf>,
+    /// By task's name.
+    programs: BTreeMap<String, PathBuf>,
+}
+
+impl Files {
+    /// That of a kernel alone.
+    pub fn of_kernel(elf: &Path) -> Files {
+        Files { kernel: Some(elf.into()), programs: BTreeMap::new() }
+    }
+
+    /// Those of our kernel and its programs, and a program of the host if it runs one.
+    pub fn new(images: &Images, host: Option<&Path>) -> Files {
+        let host = host.and_then(|path| Some((path.file_name()?.to_str()?.to_string(), path.to_path_buf())));
+        let programs = images.programs.clone().into_iter().chain(host);
+        let programs = programs.map(|(name, path)| (task_name(&name).to_string(), path)).collect();
+        Files { kernel: Some(images.elf.clone()), programs }
+    }
+}
+
 /// The names in all ELF files that a machine runs. A file is opened when the console first speaks of it.
 pub struct Names {
     root: PathBuf,
-    kernel: PathBuf,
-    /// What runs below the kernel's half of the addresses, if anything does.
-    hypervisor: Option<PathBuf>,
-    /// By task's name.
-    programs: BTreeMap<String, PathBuf>,
+    machine: Files,
+    /// By guest's name.
+    guests: BTreeMap<String, Files>,
     /// None for a file that has no symbols.
     open: BTreeMap<PathBuf, Option<Symbols>>,
 }
@@ -140,35 +163,51 @@ pub struct Names {
 impl Names {
     /// Those of a machine that boots `images`, and of a program of the host if it runs one.
     pub fn new(images: &Images, host: Option<&Path>) -> Names {
-        let host = host.and_then(|path| Some((path.file_name()?.to_str()?.to_string(), path.to_path_buf())));
-        let programs = images.programs.clone().into_iter().chain(host);
         Names {
             root: images.root.clone(),
-            kernel: images.elf.clone(),
-            hypervisor: None,
-            programs: programs.map(|(name, path)| (task_name(&name).to_string(), path)).collect(),
+            machine: Files::new(images, host),
+            guests: BTreeMap::new(),
             open: BTreeMap::new(),
         }
     }
 
-    /// With those of the hypervisor that the ELF file `elf` is.
-    pub fn with_hypervisor(self, elf: &Path) -> Names {
-        Names { hypervisor: Some(elf.into()), ..self }
+    /// Those of a machine that boots the hypervisor with the ELF file `elf`, with guests.
+    pub fn with_guests(root: &Path, elf: &Path, guests: BTreeMap<String, Files>) -> Names {
+        Names { root: root.into(), machine: Files::of_kernel(elf), guests, open: BTreeMap::new() }
     }
 
-    /// A token in words.
-    pub fn describe(&mut self, token: Token<'_>) -> String {
+    /// The guests there are.
+    pub fn guests(&self) -> Vec<String> {
+        self.guests.keys().cloned().collect()
+    }
+
+    /// On a machine with guests, the guest or the hypervisor that is called so.
+    fn system(&self, name: &str) -> Option<&Files> {
+        let hypervisor = (name == OWN_NAME && !self.guests.is_empty()).then_some(&self.machine);
+        hypervisor.or_else(|| self.guests.get(name))
+    }
+
+    /// A token in words, of the machine itself or of what `guest` prints. On a machine with guests a token of its own with a
+    /// name is of the guest that is called so, or of the hypervisor.
+    pub fn describe(&mut self, guest: Option<&str>, token: Token<'_>) -> String {
+        let files = match guest {
+            Some(guest) => self.guests.get(guest),
+            None => Some(&self.machine),
+        };
         let (address, file, open): (_, _, fn(&Path, &Path) -> _) = match token {
             Token::Instruction(word) => return instruction(word),
-            Token::Kernel(address) if address >> 63 == 0 => (address, self.hypervisor.as_ref(), Symbols::open),
-            Token::Kernel(address) => (address, Some(&self.kernel), Symbols::open),
-            Token::Program(name, address) => (address, self.programs.get(name), Symbols::open_program),
+            Token::Kernel(address) => (address, files.and_then(|files| files.kernel.as_ref()), Symbols::open),
+            Token::Program(name, address) => match self.system(name).filter(|_| guest.is_none()) {
+                Some(system) => (address, system.kernel.as_ref(), Symbols::open),
+                None => (address, files.and_then(|files| files.programs.get(name)), Symbols::open_program),
+            },
         };
-        let Some(file) = file else { return format!("{address:016x}") };
-        if !self.open.contains_key(file) {
-            self.open.insert(file.clone(), open(file, &self.root).ok());
+        let Some(file) = file.cloned() else { return format!("{address:016x}") };
+        if !self.open.contains_key(&file) {
+            let symbols = open(&file, &self.root).ok();
+            self.open.insert(file.clone(), symbols);
         }
-        match &self.open[file] {
+        match &self.open[&file] {
             Some(symbols) => symbols.describe(address),
             None => format!("{address:016x}"),
         }
@@ -207,13 +246,37 @@ mod tests {
             initramfs: "/nowhere/initramfs".into(),
         };
         let mut names = Names::new(&images, Some(Path::new("/nowhere/a-program-of-the-host")));
-        assert!(names.programs.contains_key("a-program-of-the"));
-        assert_eq!(names.describe(Token::Kernel(0x1234)), "0000000000001234");
-        assert_eq!(names.describe(Token::Kernel(!0xf)), "fffffffffffffff0");
-        assert_eq!(names.describe(Token::Program("crash", 0x1234)), "0000000000001234");
-        assert_eq!(names.describe(Token::Program("other", 0x1234)), "0000000000001234");
-        assert_eq!(names.describe(Token::Instruction(0xd65f_03c0)), "d65f03c0 ret");
+        assert!(names.machine.programs.contains_key("a-program-of-the"));
+        assert_eq!(names.describe(None, Token::Kernel(0x1234)), "0000000000001234");
+        assert_eq!(names.describe(None, Token::Kernel(!0xf)), "fffffffffffffff0");
+        assert_eq!(names.describe(None, Token::Program("crash", 0x1234)), "0000000000001234");
+        assert_eq!(names.describe(None, Token::Program("other", 0x1234)), "0000000000001234");
+        assert_eq!(names.describe(None, Token::Instruction(0xd65f_03c0)), "d65f03c0 ret");
         assert_eq!(names.open.len(), 2, "a file is tried once, and only when it is spoken of");
+    }
+
+    /// This test's own executable stands in for a guest's kernel; nothing else has symbols.
+    #[test]
+    fn what_a_guest_prints_is_named_by_its_own_file() {
+        let path = std::env::current_exe().unwrap();
+        let address = Symbols::open(&path, Path::new("/nowhere")).unwrap().address_of("main+0x4 [module]").unwrap();
+        let guests = [("has".to_string(), Files::of_kernel(&path)), ("has not".to_string(), Files::default())].into();
+        let mut names = Names::with_guests(Path::new("/nowhere"), Path::new("/nowhere/hyp"), guests);
+        assert_eq!(names.guests(), ["has", "has not"]);
+        let bare = format!("{address:016x}");
+        let mut named = |guest, token| names.describe(guest, token) == format!("{bare} main+0x4");
+        assert!(named(Some("has"), Token::Kernel(address)));
+        assert!(named(None, Token::Program("has", address)));
+        for (guest, token) in [
+            (None, Token::Kernel(address)),
+            (Some("has not"), Token::Kernel(address)),
+            (Some("has not"), Token::Program("has", address)),
+            (Some("has"), Token::Program("has", address)),
+            (Some("none"), Token::Kernel(address)),
+            (None, Token::Program("none", address)),
+        ] {
+            assert_eq!(names.describe(guest, token), bare, "{guest:?} {token:?}");
+        }
     }
 
     /// This test's own executable stands in for a program: it has symbols, and it is position-independent.

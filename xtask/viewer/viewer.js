@@ -78,6 +78,17 @@ async function unpack(text) {
   return found;
 }
 
+/** What is called what: a trace is of the kernel, or of the hypervisor, whose tasks are the vCPUs of its guests. */
+const KERNEL_WORDS = {
+  levels: ["EL0", "EL1"], task: "task", program: "program", below: "the program, at EL0", system: "the kernel",
+  stack: "kernel stack", legend: {},
+};
+const HYPERVISOR_WORDS = {
+  levels: ["guest", "EL2"], task: "vCPU", program: "guest", below: "the guest", system: "the hypervisor",
+  stack: "hypervisor stack", legend: { user: "guest", kernel: "hypervisor, idle" },
+};
+const terms = () => (data.hypervisor ? HYPERVISOR_WORDS : KERNEL_WORDS);
+
 // What is made of it.
 
 /** Things of one lane that do not overlap, by time. */
@@ -228,7 +239,7 @@ const plural = (n, word) => `${number(n)} ${word}${Math.round(n) === 1 ? "" : "s
 const string = (index) => (index === null || index === undefined ? null : data.strings[index]);
 const kindOf = (i) => data.kinds[data.spans.kind[i]] ?? { name: "exception", class: "other" };
 const frameOf = (i) => data.frames[data.spans.frame[i]] ?? {};
-const taskName = (index) => `${data.tasks[index].name} (task ${data.tasks[index].id})`;
+const taskName = (index) => data.tasks[index].name + (data.hypervisor ? "" : ` (task ${data.tasks[index].id})`);
 
 /** A count as short as an axis wants it, exact for multiples of `step`. */
 function short(t, step) {
@@ -272,17 +283,18 @@ function inWords(i) {
   const who = taskName(task[i]), kind = kindOf(i), frame = frameOf(i);
   switch (type[i]) {
     case USER:
-      return `The program of ${who} runs at EL0. The kernel's last steps back to it and its first ones of the next
+      return `The ${terms().program} of ${who} runs. The last steps of ${terms().system} back to it and its first ones of the next
         exception are drawn as part of this.`;
-    case OFF: return `${who} is off the CPU, in the middle of what is around this box. Other tasks run.`;
+    case OFF: return `${who} is off the CPU, in the middle of what is around this box. Others run.`;
     case HANDLER:
+      if (data.hypervisor) return `Interrupt ${kind.number} (${kind.name}) is acknowledged, and handled or injected.`;
       return `The handler of interrupt ${kind.number} (${kind.name}) runs, on the CPU's interrupt stack.`;
     case KERNEL:
-      if (data.tasks[task[i]].id === 0) return "Nothing else can run: the kernel waits for an interrupt.";
-      return `The kernel itself runs for ${who}, outside any exception.`;
+      if (data.tasks[task[i]].id === 0) return `Nothing else can run: ${terms().system} waits for an interrupt.`;
+      return `${terms().system[0].toUpperCase()}${terms().system.slice(1)} itself runs for ${who}, outside any exception.`;
   }
-  const inside = model.parent[i] >= 0 ? `the kernel, inside ${names(model.parent[i]).at(-1)}` : "the kernel";
-  const from = frame.slot?.startsWith("el0") ? "the program, at EL0" : inside;
+  const inside = terms().system + (model.parent[i] >= 0 ? `, inside ${names(model.parent[i]).at(-1)}` : "");
+  const from = /^(el0|guest)/.test(frame.slot ?? "") ? terms().below : inside;
   const end = open[i] ? " It never returned by this way." : "";
   const away = childrenOf(i).some((child) => type[child] === OFF) ? " Other tasks ran before it was over." : "";
   if (kind.class === "syscall") return `${who} made system call ${kind.number}, ${kind.name}.${away}${end}`;
@@ -500,12 +512,13 @@ function paintName(context, group) {
   context.fillText(clip(context, name, LABELS - 62), 23, group.y + STRIP + ROW / 2);
   context.font = FONT + colours.sans;
   context.fillStyle = colours["text-dim"];
-  if (group.rows.length > 1) context.fillText(`task ${id}`, 23, group.y + STRIP + ROW * 1.5 - 2);
+  const below = data.hypervisor ? "vCPU" : `task ${id}`;
+  if (group.rows.length > 1) context.fillText(below, 23, group.y + STRIP + ROW * 1.5 - 2);
   context.textAlign = "right";
   let last = null;
   for (const row of group.rows) {
     // One label for all depths of EL1.
-    if (row.el !== last) context.fillText(`EL${row.el}`, LABELS - 9, row.y + ROW / 2);
+    if (row.el !== last) context.fillText(terms().levels[row.el], LABELS - 9, row.y + ROW / 2);
     last = row.el;
   }
   context.textAlign = "left";
@@ -664,6 +677,10 @@ function glyph(context, type, x, y) {
     exec: ["accent", [[-3.5, -4], [4, 0], [-3.5, 4]]],
     end: ["text", [[-3.5, -3.5], [3.5, -3.5], [3.5, 3.5], [-3.5, 3.5]]],
     report: ["danger", [[-1, -5], [7, -2.5], [0.5, 0], [0.5, 6], [-1, 6]]],
+    drop: ["irq", [[-4, -3], [4, -3], [0, 4]]],
+    inject: ["good", [[0, -4], [4, 3], [-4, 3]], true],
+    list_register: ["accent", [[-2, -4], [4, -4], [4, 4], [-2, 4]]],
+    read_back: ["text-dim", [[-4, -4], [2, -4], [2, 4], [-4, 4]]],
   };
   const [colour, points, outlined] = shapes[type] ?? shapes.switch;
   context.beginPath();
@@ -972,12 +989,13 @@ function introduction() {
   const find = (task) => () => searchFor(`task ${data.tasks[task].id}`);
   return [
     make("h2", {}, "What you see"),
-    paragraph(`Each task has a lane for its program, EL0, and under it lanes for the kernel, EL1: one box for each
-      exception, and in it what came in between. Time runs to the right, in instructions.`),
+    paragraph(`Each ${terms().task} has a lane for its ${terms().program}, ${terms().levels[0]}, and under it lanes for
+      ${terms().system}, ${terms().levels[1]}: one box for each exception, and in it what came in between. Time runs to the
+      right, in instructions.`),
     paragraph(WAY),
     paragraph(`Click a box: its registers, its syndrome in words and the source line are shown here. The wheel zooms,
       dragging moves, `, make("kbd", {}, "?"), " tells the keys."),
-    make("h3", {}, "Tasks, and their share of the instructions"),
+    make("h3", {}, `${data.hypervisor ? "vCPUs" : "Tasks"}, and their share of the instructions`),
     lines(byShare.map(({ task }) => line(colours.tasks[task], taskName(task), share(task), find(task)))),
     data.reports.length > 0 && make("h3", {}, "Reports"),
     lines(data.reports.map(({ text, t }, index) => {
@@ -999,11 +1017,11 @@ function spanDetails(i) {
     peerButtons(i),
     make("dl", {},
       entry("Result", frame.result ?? null, true),
-      entry("Task", taskName(spans.task[i])),
+      entry(data.hypervisor ? "vCPU" : "Task", taskName(spans.task[i])),
       entry(kindOf(i).class === "syscall" ? "Called at" : "Interrupted at", string(frame.at), true),
       entry("Returned to", string(frame.returned), true),
       entry("Slot", frame.slot, true),
-      entry("Frame at", frame.frame && `${frame.frame}, on the kernel stack of ${taskName(spans.task[i])}`, true),
+      entry("Frame at", frame.frame && `${frame.frame}, on the ${terms().stack} of ${taskName(spans.task[i])}`, true),
       entry("PSTATE", string(frame.pstate), true),
       entry("ESR", frame.esr, true),
       entry("In words", kindOf(i).class === "syscall" ? string(frame.words) : null),
@@ -1303,6 +1321,11 @@ const MARKS = [
   ["switch", "gives the CPU to another task"], ["signal", "sends a signal"], ["deliver", "acts on a signal"],
   ["spawn", "makes a task"], ["exec", "runs another program"], ["end", "ends"], ["report", "a report: click it"],
 ];
+const HYPERVISOR_MARKS = [
+  ["wake", "wakes a vCPU; an arrow goes to it"], ["switch", "gives the CPU to another vCPU"],
+  ["drop", "drops a physical interrupt's priority"], ["inject", "injects a virtual interrupt"],
+  ["list_register", "writes a List Register"], ["read_back", "reads one back"],
+];
 
 function helpText() {
   const cell = (content) => make("td", {}, content);
@@ -1311,7 +1334,7 @@ function helpText() {
   return [
     button("close", () => $("keys").close(), { class: "close" }),
     make("h2", {}, "How to read and move"),
-    paragraph(`A box at EL1 is one exception. Boxes in it came while it was being handled; hatched is off the CPU; a torn
+    paragraph(`A box at ${terms().levels[1]} is one exception. Boxes in it came while it was being handled; hatched is off the CPU; a torn
       right end never returned. Where boxes are thinner than a pixel, a column stands for all of them.`),
     paragraph(WAY),
     make("h3", {}, "Keys"),
@@ -1319,7 +1342,7 @@ function helpText() {
     make("h3", {}, "Search"),
     rows(SEARCHES.map(([text, what]) => [make("code", {}, text), what])),
     make("h3", {}, "Marks above a task"),
-    make("ul", { class: "shapes" }, MARKS.map(([type, what]) => make("li", {}, pictureOf(type), what))),
+    make("ul", { class: "shapes" }, (data.hypervisor ? HYPERVISOR_MARKS : MARKS).map(([type, what]) => make("li", {}, pictureOf(type), what))),
     paragraph("The address of the page holds the view and what is selected: copy it to point at one exception."),
   ];
 }
@@ -1583,7 +1606,8 @@ function showHeader() {
   $("facts").append(make("span", {}, machine), ...facts.map(fact));
   const classes = new Set(data.kinds.map((kind) => kind.class));
   const there = LEGEND.filter(([name]) => !Object.hasOwn(CLASSES, name) || classes.has(name));
-  $("legend").append(...there.map(([name, text]) => make("li", {}, swatch(name), text)));
+  const called = ([name, text]) => terms().legend[name] ?? text;
+  $("legend").append(...there.map((entry) => make("li", {}, swatch(entry[0]), called(entry))));
 }
 
 /** Whether the last report is of what ended the machine: a trace of a crash ends in the report of the crash. */

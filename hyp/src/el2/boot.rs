@@ -4,9 +4,10 @@ use crate::memory::{self, MAIR};
 use crate::stacks::Guarded;
 use crate::traps::HCR_EL2;
 use crate::{
-    console, control, gic, percpu, power, read_sysreg, report, sched, ssbd, stacks, stage2, timer, write_sysreg,
+    console, control, gic, percpu, power, read_sysreg, report, sched, ssbd, stacks, stage2, timer, trace, write_sysreg,
 };
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -139,13 +140,25 @@ extern "C" fn start(dtb: u64) -> ! {
         },
     );
     ssbd::init(console.psci == Some(dt::Conduit::Smc));
-    let mut keyboard = false;
+    let (mut keyboard, mut watched) = (false, trace::Wanted::default());
     for word in bootargs::words(console.bootargs) {
-        match &*word.chars().collect::<alloc::string::String>() {
-            "keyboard" => keyboard = true,
-            "ssbd=force" => ssbd::force(),
-            unknown => log::warn!("boot: unknown argument `{unknown}`"),
+        let number = |name| word.value_of(name).and_then(|value| value.chars().collect::<String>().parse::<u32>().ok());
+        if let Some(mib) = number("trace") {
+            watched.mib = mib;
+        } else if let Some(trap) = number("crash") {
+            watched.crash = trap.into();
+        } else if word == *"count" {
+            watched.count = true;
+        } else if word == *"keyboard" {
+            keyboard = true;
+        } else if word == *"ssbd=force" {
+            ssbd::force();
+        } else {
+            log::warn!("boot: unknown argument `{}`", word.chars().collect::<String>());
         }
+    }
+    if trace::init(watched, cpus).is_err() {
+        report::refuse(format_args!("trace={}: the machine has no such RAM in one piece to spare", watched.mib));
     }
     control::init(machine.initrd, blob);
     if keyboard {

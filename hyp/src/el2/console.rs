@@ -93,13 +93,15 @@ pub fn print(text: fmt::Arguments<'_>) {
     let _ = console.write_fmt(text);
 }
 
-/// Frees the console for a report that interrupted whoever holds it.
-///
-/// # Safety
-/// The holder never runs again.
-pub unsafe fn force_unlock() {
-    // SAFETY: as promised by the caller.
-    unsafe { CONSOLE.force_unlock() };
+/// Has the console for a report: whoever holds it on another CPU may end its line, whoever was interrupted by what is reported will not
+/// run again.
+pub fn take_over() {
+    /// More looks than a line takes.
+    const LOOKS: u32 = 1 << 20;
+    if !(0..LOOKS).any(|_| !CONSOLE.is_locked()) {
+        // SAFETY: nobody writes any more.
+        unsafe { CONSOLE.force_unlock() };
+    }
 }
 
 /// There is a guest more, which is called so. They are known by their numbers, from 0.

@@ -5,7 +5,7 @@
 
 use crate::guest::{Ending, Guest, Refusal};
 use crate::sync::IrqLock;
-use crate::{console, gic, memory, percpu, power, report, sched};
+use crate::{console, gic, memory, percpu, power, read_sysreg, report, sched, trace};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use drivers::dt::{self, Region};
@@ -158,7 +158,11 @@ fn finish(guests: &Guests) -> ! {
         host_irqs: sum(|cpu| cpu.host_irqs.load(Relaxed)),
         leaked_ram: guests.usage.0.abs_diff(ram),
         leaked_heap: guests.usage.1.abs_diff(heap),
-        guests: guests.slots.iter().map(|slot| slot.summary.clone()).collect(),
+        frequency: read_sysreg!("cntfrq_el0"),
+        guests: (1..)
+            .zip(&guests.slots)
+            .map(|(number, slot)| GuestSummary { costs: trace::costs(number), ..slot.summary.clone() })
+            .collect(),
     };
     let in_order = summary.guests.iter().all(|guest| guest.end == Some(End::PoweredOff));
     let mut json = alloc::vec![0; hyp::result::JSON_MAX];

@@ -28,6 +28,12 @@ pub fn isb() {
     unsafe { core::arch::asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// The physical counter, read where it is written.
+pub fn counter() -> u64 {
+    isb();
+    read_sysreg!("cntpct_el0")
+}
+
 /// Reads an ID register (op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7), which has no name in an instruction that is not known when it is
 /// compiled: a table of instructions, one for each.
 pub fn id_register(register: trap::sysreg::SystemRegister) -> u64 {

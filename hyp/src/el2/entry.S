@@ -270,6 +270,7 @@ return_to_guest:
     bl      {mitigate}
 
 // From here to eret DAIF is fully masked: a trap in between would overwrite ELR and SPSR.
+    .global return_from_trap
 return_from_trap:
     msr     daifset, #0xf
     ldp     x0, x1, [sp, #{UREGS_SPSR_EL1}]

@@ -4,12 +4,12 @@
 use crate::guest::Guest;
 use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sync::IrqLock;
-use crate::{console, read_sysreg, sched, timer, vgic, write_sysreg};
+use crate::{console, read_sysreg, sched, timer, trace, vgic, write_sysreg};
 use alloc::boxed::Box;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
 use drivers::gic::{InterruptController, V2, V3};
-use hyp::vgic::{ListRegister, State, Version};
+use hyp::vgic::{ListRegister, Version};
 use spin::Once;
 
 /// The maintenance interrupt (a PPI by the base system architecture, DEN0029).
@@ -175,7 +175,9 @@ pub fn handle() {
     loop {
         let Some(irq) = host.controller.lock().acknowledge() else { return };
         let number = irq.number();
+        trace::irq(number);
         host.controller.lock().end(irq);
+        trace::drop(number);
         match (number, sched::current()) {
             // A guest's: it stays active until the guest ends its virtual one.
             (number, Some(vcpu)) if number == host.virtual_timer => vgic::inject(vcpu, number),
@@ -193,6 +195,7 @@ pub fn handle() {
                 host.controller.lock().deactivate(irq);
             }
         }
+        trace::irq_end(number, true);
     }
 }
 
@@ -289,13 +292,13 @@ macro_rules! with_list_register {
 }
 
 /// What is left in a List Register.
-pub fn read_list_register(n: usize) -> State {
+pub fn read_list_register(n: usize) -> ListRegister {
     let (version, raw) = match host().interface {
         // SAFETY: a register of GICH.
         Interface::V2 { gich, .. } => (Version::V2, unsafe { gich.add(GICH_LR + n).read_volatile().into() }),
         Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
     };
-    ListRegister::decode(version, raw).state
+    ListRegister::decode(version, raw)
 }
 
 /// Writes a List Register; none makes it invalid.

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use drivers::dt::Region;
 use heapless::String;
 use hyp::config::{self, GUESTS_MAX, Serrors};
+use hyp::inject::Injected;
 use hyp::pl011;
 use hyp::result::{End, GuestSummary, Mitigations};
 use hyp::smccc::Workaround;
@@ -28,8 +29,11 @@ const GICD: u64 = 0x0800_0000;
 const GICC: u64 = 0x0801_0000;
 const GICR: u64 = 0x080a_0000;
 const UART: u64 = 0x0900_0000;
+const PVPANIC: u64 = 0x0906_0000;
 const RAM: u64 = 0x4000_0000;
 
+/// The register of a pvpanic device reads as the events that it takes: here a panic (QEMU's `docs/specs/pvpanic.rst`).
+const PVPANIC_PANICKED: u64 = 1 << 0;
 /// SPIs of a guest.
 const SPIS: usize = 64;
 /// Bytes of GICD, by version, and of the frames of a redistributor.
@@ -224,6 +228,9 @@ impl Guest {
         if let Some((frame, offset)) = self.frame(address) {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
+        if (address, bytes) == (PVPANIC, 1) {
+            return Some(PVPANIC_PANICKED);
+        }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         Some(self.read_uart(offset))
     }
@@ -241,6 +248,13 @@ impl Guest {
                 Ok(kick) => (Some(()), kick),
                 Err(_) => (None, 0),
             });
+        }
+        if (address, bytes) == (PVPANIC, 1) {
+            // As QEMU does: a guest that has panicked has nothing more to say.
+            if value & PVPANIC_PANICKED != 0 {
+                self.end(Ending::Finished(End::Panicked));
+            }
+            return Some(());
         }
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         self.write_uart(offset, value);
@@ -272,24 +286,32 @@ impl Guest {
         let sum = |of: fn(&Counters) -> &AtomicU64| counters().map(|counters| of(counters).load(Relaxed)).sum::<u64>();
         for ec in 0..64 {
             let count: u64 = counters().map(|counters| counters.traps[ec].load(Relaxed)).sum();
-            let name = ec_name(ec as u8);
-            if let Some((_, before)) = summary.traps.iter_mut().find(|(class, _)| class == name) {
-                *before += count;
-            } else if count > 0 {
-                // There are not more classes that can come than there is room for.
-                let _ = summary.traps.push((name.chars().take(32).collect(), count));
-            }
+            add_by_name(&mut summary.traps, ec_name(ec as u8), count);
         }
         summary.irqs += sum(|counters| &counters.irqs);
         summary.serrors += sum(|counters| &counters.serrors);
         summary.injections += sum(|counters| &counters.injections);
         summary.switches += sum(|counters| &counters.switches);
+        for (index, kind) in Injected::KINDS.into_iter().enumerate() {
+            let count = counters().map(|counters| counters.exceptions[index].load(Relaxed)).sum();
+            add_by_name(&mut summary.exceptions, kind, count);
+        }
         let ssbd = self.ssbd.lock();
         summary.ssbd.count += ssbd.count;
         // The first ones only.
         for &on in &ssbd.first {
             let _ = summary.ssbd.first.push(on);
         }
+    }
+}
+
+/// Adds to what was counted under a name; what was never counted is left out.
+fn add_by_name<const N: usize>(counts: &mut heapless::Vec<(String<32>, u64), N>, name: &str, count: u64) {
+    if let Some((_, before)) = counts.iter_mut().find(|(other, _)| other == name) {
+        *before += count;
+    } else if count > 0 {
+        // There are not more names that can come than there is room for.
+        let _ = counts.push((name.chars().take(32).collect(), count));
     }
 }
 

@@ -7,12 +7,13 @@ use crate::guest::Guest;
 use crate::percpu::{self, count, this_cpu};
 use crate::sync::{IrqLock, IrqMask};
 use crate::vcpu::{self, State, Vcpu};
-use crate::{control, gic, timer};
+use crate::{control, gic, timer, trace};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::{from_ref, null_mut};
 use core::sync::atomic::Ordering::Relaxed;
+use trap::trace::Left;
 
 /// A softirq: another vCPU may have to run.
 pub const SCHEDULE: u32 = 1 << 0;
@@ -87,6 +88,7 @@ impl Scheduler {
     /// A vCPU can run.
     fn wake(&mut self, vcpu: &'static Vcpu) {
         vcpu.set_state(State::Runnable);
+        trace::wake(vcpu.number());
         self.sleepers.retain(|other| !core::ptr::eq(*other, vcpu));
         // The CPU whose it still is sees it when it leaves it.
         if vcpu.cpu().is_none() {
@@ -253,6 +255,12 @@ fn schedule() {
         return timer::program();
     }
     count(&cpu.switches);
+    let left = match previous.map(Vcpu::state) {
+        Some(State::Blocked) => Left::Sleeping,
+        Some(State::Off | State::OnPending) => Left::Ended,
+        Some(State::Runnable) | None => Left::Runnable,
+    };
+    trace::switch(left, next.map(|vcpu| (vcpu.number(), &*vcpu.guest.name, vcpu.id)));
     let pointer = |vcpu: Option<&Vcpu>| vcpu.map_or(null_mut(), |vcpu| from_ref(vcpu).cast_mut());
     cpu.current.store(pointer(next), Relaxed);
     cpu.previous.store(pointer(previous), Relaxed);

@@ -58,6 +58,11 @@ impl<T> IrqLock<T> {
         IrqLockGuard { inner: self.inner.lock(), _mask: mask }
     }
 
+    /// Whether somebody holds it now.
+    pub fn is_locked(&self) -> bool {
+        self.inner.is_locked()
+    }
+
     /// Frees the lock.
     ///
     /// # Safety

@@ -23,7 +23,7 @@ use crate::guest::{self, Ending, Guest};
 use crate::percpu::{PerCpu, count};
 use crate::sync::IrqMask;
 use crate::vcpu::{SWITCH_FRAME, StackTop, Vcpu};
-use crate::{gic, read_sysreg, report, sched, service, ssbd, stacks, timer, vgic, write_sysreg};
+use crate::{gic, read_sysreg, report, sched, service, ssbd, stacks, timer, trace, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use hyp::aarch32;
@@ -100,19 +100,21 @@ fn current() -> &'static Vcpu {
 
 /// Takes back what the hardware holds of the guest's interrupts.
 #[unsafe(no_mangle)]
-extern "C" fn enter_hypervisor_from_guest(_: &mut CpuUserRegs) {
+extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
+    trace::enter(regs);
     vgic::sync(current());
 }
 
 /// The last thing before `return_from_trap`. Returns with IRQs masked.
 #[unsafe(no_mangle)]
-extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
+extern "C" fn leave_hypervisor_to_guest(regs: &mut CpuUserRegs) {
     // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
     sched::do_softirqs();
     vgic::flush(current());
     // SAFETY: an SError that is pending is taken here, by the hypervisor.
     unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+    trace::exit(regs);
 }
 
 /// A synchronous trap.
@@ -376,6 +378,7 @@ fn undefined(regs: &mut CpuUserRegs) {
 
 /// Has the guest take an exception at its EL1 instead of what it tried.
 pub fn inject_exception(regs: &mut CpuUserRegs, exception: Injected) {
+    count(&current().counters.exceptions[exception.kind()]);
     let interrupted = Interrupted {
         pc: regs.pc,
         pstate: regs.cpsr,

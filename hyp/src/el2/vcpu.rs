@@ -11,6 +11,8 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use hyp::config::VCPUS;
+use hyp::inject::Injected;
 use hyp::timer::PhysicalTimer;
 use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
@@ -126,6 +128,8 @@ pub struct Counters {
     pub injections: AtomicU64,
     /// How often it was switched to.
     pub switches: AtomicU64,
+    /// Exceptions that it had to take for what it tried, by [`Injected::kind`].
+    pub exceptions: [AtomicU64; Injected::KINDS.len()],
 }
 
 /// A vCPU.
@@ -209,6 +213,7 @@ impl Vcpu {
                 serrors: AtomicU64::new(0),
                 injections: AtomicU64::new(0),
                 switches: AtomicU64::new(0),
+                exceptions: [const { AtomicU64::new(0) }; Injected::KINDS.len()],
             },
             state: AtomicU8::new(State::Off as u8),
             cpu: AtomicUsize::new(NONE),
@@ -217,6 +222,11 @@ impl Vcpu {
             stack,
             saved: UnsafeCell::new(saved),
         }
+    }
+
+    /// Its number among all that there can be, counted from 1.
+    pub fn number(&self) -> u32 {
+        (self.guest.number * usize::from(*VCPUS.end()) + self.id + 1) as u32
     }
 
     /// MPIDR_EL1 as the guest sees it, without its RES1 bit.

@@ -3,7 +3,7 @@
 use crate::guest::Guest;
 use crate::percpu::{add, count, this_cpu};
 use crate::vcpu::Vcpu;
-use crate::{gic, sched};
+use crate::{gic, sched, trace};
 use core::sync::atomic::Ordering::Relaxed;
 use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
 
@@ -26,16 +26,21 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
 pub fn inject(vcpu: &'static Vcpu, irq: u32) {
+    trace::inject(vcpu.number(), irq);
     with(vcpu.guest, |vgic| ((), vgic.inject(vcpu.id, irq)));
 }
 
 /// A physical SPI was taken that is the guest's.
 pub fn inject_spi(guest: &'static Guest, irq: u32) {
+    trace::inject(guest.vcpus()[0].number(), irq);
     with(guest, |vgic| ((), vgic.inject(0, irq)));
 }
 
 /// The line of an emulated device.
 pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
+    if high {
+        trace::inject(vcpu.number(), irq);
+    }
     with(vcpu.guest, |vgic| ((), vgic.set_line(vcpu.id, irq, high)));
 }
 
@@ -53,7 +58,9 @@ pub fn sync(vcpu: &'static Vcpu) {
     // What was pending and is no more the guest has acknowledged.
     let mut acknowledged = lrs.pending.load(Relaxed);
     let read = |n| {
-        let state = gic::read_list_register(n);
+        let value = gic::read_list_register(n);
+        trace::read_back(n, value);
+        let state = value.state;
         // Ended, it would keep a maintenance interrupt pending that was asked for with it.
         if state == hyp::vgic::State::Invalid {
             gic::write_list_register(n, None);
@@ -77,6 +84,7 @@ pub fn flush(vcpu: &'static Vcpu) {
     let flush = vgic.flush(vcpu.id, |n, register| {
         pending |= u32::from(register.state.is_pending()) << n;
         gic::write_list_register(n, Some(register));
+        trace::list_register(n, register);
     });
     drop(vgic);
     let lrs = &this_cpu().lrs;

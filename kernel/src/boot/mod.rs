@@ -247,6 +247,10 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     // The early mappings are gone: look at everything through the final ones, the console first.
     // SAFETY: the tree says that a PL011 is there; the early mapping is not used any more.
     unsafe { console::init(kernel_map::map_device(uart), clock) };
+    if let Some(register) = machine.pvpanic {
+        // SAFETY: the tree says so.
+        unsafe { power::init_pvpanic(kernel_map::map_device(register)) };
+    }
     if let Some(mib) = arguments.trace
         && trace::init(mib).is_err()
     {

@@ -13,7 +13,7 @@ use crate::irq;
 use crate::mm::stacks::THREAD_SIZE;
 use crate::mm::user::AddressSpace;
 use crate::percpu::this_cpu;
-use crate::power::{self, PANIC_EXIT_CODE};
+use crate::power;
 use crate::process::INIT;
 use crate::sched::{self, task::Task};
 use crate::site::trace_point;
@@ -149,7 +149,7 @@ pub fn refuse(cause: fmt::Arguments<'_>) -> ! {
     let mut report = REPORT.lock();
     set_cause(&mut report, cause);
     write_record(&report);
-    power::off(PANIC_EXIT_CODE)
+    power::off_by_panic()
 }
 
 /// Reports that the running task dies of `signal`, by an exception or because another task sent it.
@@ -225,7 +225,7 @@ extern "C" fn end_here(event: *const c_void) {
         }
         write_record(&report);
     }
-    power::off(PANIC_EXIT_CODE)
+    power::off_by_panic()
 }
 
 /// Writes a report for tools.

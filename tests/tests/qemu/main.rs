@@ -10,6 +10,7 @@ mod counters;
 mod faults;
 mod hyp;
 mod hyp_serror;
+mod hyp_trace;
 mod ktest;
 mod linux;
 mod machine;
@@ -43,6 +44,7 @@ fn all() -> Vec<Trial> {
         faults::trials(),
         hyp::trials(),
         hyp_serror::trials(),
+        hyp_trace::trials(),
         ktest::trials(),
         linux::trials(),
         page::trials(),

@@ -7,12 +7,14 @@ use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
 use crate::process::terminal;
-use crate::symbols::Names;
+use crate::symbols::{Files, Names};
 use crate::trace::memory::Memory;
+use crate::trace::timeline::Timeline;
 use ::hyp::service::Plan;
 use ::hyp::{config, image, result};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +74,15 @@ impl Guest {
     /// This project's kernel, as it is built for a bare machine, with its programs.
     pub fn kernel(images: &Images, name: &str) -> Guest {
         Guest { name: name.into(), initrd: Some(images.initramfs.clone()), ..Guest::new(images.image.clone()) }
+    }
+
+    /// Where the names of its code are: in its image, if that is an ELF file, and for our own kernel beside it.
+    fn symbols(&self, images: &Images) -> Files {
+        let same = |a: &Path, b: &Path| fs::canonicalize(a).ok() == fs::canonicalize(b).ok();
+        if same(&self.image, &images.image) {
+            return Files::new(images, None);
+        }
+        Files::of_kernel(&self.image)
     }
 
     /// A guest of whom nothing else is said.
@@ -171,6 +182,12 @@ pub struct Config {
     pub mem: Option<u32>,
     /// Time by instructions, one every 2^this nanoseconds.
     pub icount: Option<u8>,
+    /// Whether the hypervisor adds up what its traps cost.
+    pub count: bool,
+    /// Whether it traces itself: MiB of each CPU's ring.
+    pub trace: Option<u32>,
+    /// More boot arguments of the hypervisor's own, as they are (`hyp/src/el2/boot.rs`).
+    pub append: String,
     /// The guests.
     pub guests: Vec<Guest>,
     /// What is typed: for the first guest, and after Ctrl-A three times in a row for the next.
@@ -185,7 +202,21 @@ impl Default for Config {
     /// One Cortex-A72 with a GICv3, no guests, no input, sixty seconds.
     fn default() -> Config {
         let machine::Config { qemu, cpu, gic, smp, input, timeout, qemu_args, .. } = machine::Config::default();
-        Config { qemu, cpu, gic, smp, mem: None, icount: None, guests: Vec::new(), input, timeout, qemu_args }
+        Config {
+            qemu,
+            cpu,
+            gic,
+            smp,
+            mem: None,
+            icount: None,
+            count: false,
+            trace: None,
+            append: String::new(),
+            guests: Vec::new(),
+            input,
+            timeout,
+            qemu_args,
+        }
     }
 }
 
@@ -199,8 +230,11 @@ pub struct Outcome {
     pub code: u8,
     /// Whether it was ended because its time was over.
     pub timed_out: bool,
-    /// What the hypervisor left in its page: a [`result::Summary`], or what it says of a panic; none when it left nothing.
+    /// What the hypervisor left in its page: a [`result::Summary`], or the [`Report`](trap::record::Report) of its panic; none when
+    /// it left nothing.
     pub result: Option<serde_json::Value>,
+    /// What it wrote down, if it was to.
+    pub trace: Option<Timeline>,
 }
 
 impl Outcome {
@@ -210,6 +244,12 @@ impl Outcome {
     }
 }
 
+/// Names for all that a machine's console and trace speak of.
+pub fn names(hypervisor: &Hypervisor, images: &Images, config: &Config) -> Names {
+    let guests = config.guests.iter().map(|guest| (guest.name.clone(), guest.symbols(images))).collect();
+    Names::with_guests(&images.root, &hypervisor.elf, guests)
+}
+
 /// Runs a machine to its end, and gives `on` what it says as soon as it says it.
 pub fn watch(
     hypervisor: &Hypervisor,
@@ -217,13 +257,17 @@ pub fn watch(
     config: &Config,
     on: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let mem = config.mem.unwrap_or_else(|| config.guests.iter().map(|guest| guest.mem).sum::<u32>() + OVERHEAD);
+    let needed = || {
+        let guests: u32 = config.guests.iter().map(|guest| guest.mem).sum();
+        guests + config.trace.unwrap_or(0) * u32::from(config.smp) + OVERHEAD
+    };
+    let mem = config.mem.unwrap_or_else(needed);
     let memory = Memory::new(mem)?;
     let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
     std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
-    let names = Names::new(images, None).with_hypervisor(&hypervisor.elf);
+    let names = names(hypervisor, images, config);
     let (code, timed_out) = machine::watch_command(command, &config.input, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
@@ -237,7 +281,12 @@ pub fn watch(
     };
     let json = result.map(|(_, json)| json).filter(|json| !json.is_empty());
     let result = json.map(serde_json::from_slice).transpose().context("the hypervisor's result is not JSON")?;
-    Ok(Outcome { code, timed_out, result })
+    let timeline = |_| -> Result<Timeline> {
+        let timeline = Timeline::new(memory.rings(&hypervisor.elf)?, config.icount.unwrap_or(0));
+        Ok(Timeline { guests: config.guests.iter().map(|guest| guest.name.clone()).collect(), ..timeline })
+    };
+    let trace = config.trace.map(timeline).transpose()?;
+    Ok(Outcome { code, timed_out, result, trace })
 }
 
 /// Ctrl-], after which QEMU's own keys come.
@@ -263,6 +312,12 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
     command.arg("-kernel").arg(&hypervisor.image).arg("-initrd").arg(archive);
+    let trace = config.trace.map(|mib| format!("trace={mib}"));
+    let words = [config.count.then_some("count"), trace.as_deref(), Some(&*config.append)];
+    let words: Vec<_> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    if !words.is_empty() {
+        command.args(["-append", &words.join(" ")]);
+    }
     command.args(&config.qemu_args);
     Ok(command)
 }
@@ -321,30 +376,82 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// What the guests did, for people.
-pub fn words_of(summary: &result::Summary) -> String {
-    use std::fmt::Write;
+/// What the guests did, for people; instructions with the time that one takes ([`Config::icount`]).
+pub fn words_of(summary: &result::Summary, icount: Option<u8>) -> String {
     let mut text = format!(
         "{} world switches, {} interrupts of the hypervisor's own\n",
         summary.world_switches, summary.host_irqs
     );
     for guest in &summary.guests {
-        let traps: u64 = guest.traps.iter().map(|(_, count)| count).sum();
         let end = match guest.end {
             Some(result::End::PoweredOff) => "powered off",
+            Some(result::End::Panicked) => "panicked",
             Some(result::End::Killed) => "killed",
             None => "still ran",
         };
-        let _ = writeln!(
-            text,
-            "{}: {end}; {} restarts, {} switches to it, {} interrupts injected, {} physical interrupts, {traps} traps:",
-            guest.name, guest.restarts, guest.switches, guest.injections, guest.irqs
-        );
-        for (class, count) in &guest.traps {
-            let _ = writeln!(text, "  {count:>9} {class}");
+        let _ = writeln!(text, "\n{}: {end}", guest.name);
+        let mut row = |count: u64, what: &str| {
+            let _ = writeln!(text, "  {count:>9} {what}");
+        };
+        if guest.restarts > 0 {
+            row(guest.restarts, "restarts");
         }
+        row(guest.switches, "switches to it");
+        row(guest.injections, "interrupts injected");
+        row(guest.irqs, "physical interrupts");
+        if guest.serrors > 0 {
+            row(guest.serrors, "SErrors");
+        }
+        for (kind, count) in &guest.exceptions {
+            row(*count, &format!("times it was given {kind} for what it tried"));
+        }
+        let traps: u64 = guest.traps.iter().map(|(_, count)| count).sum();
+        row(traps, "traps:");
+        text.push_str(&traps_of(guest, summary.frequency, icount));
     }
     text
+}
+
+/// The table of a guest's traps: by class how many, and, where they were counted, instructions a trap.
+fn traps_of(guest: &result::GuestSummary, frequency: u64, icount: Option<u8>) -> String {
+    let cost = |class: &str| guest.costs.iter().find(|cost| cost.class == class);
+    let mut text = String::new();
+    let mut row = |count: &str, class: &str, mean: &str, max: &str| {
+        let line = format!("  {count:>9} {class:<24} {mean:>10} {max:>10}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    if !guest.costs.is_empty() {
+        row("", "class", "mean", "max");
+    }
+    let irqs = (guest.irqs, "irq");
+    let classes = guest.traps.iter().map(|(class, count)| (*count, class.as_str()));
+    for (count, class) in classes.chain(Some(irqs).filter(|_| !guest.costs.is_empty())) {
+        let figures = cost(class).zip(icount).map(|(cost, shift)| instructions(cost, frequency, shift));
+        let (mean, max) = figures.map_or_else(Default::default, |(mean, max)| (mean.to_string(), max.to_string()));
+        row(&count.to_string(), class, &mean, &max);
+    }
+    text
+}
+
+/// The mean and the greatest cost of a trap, in instructions of 2^`shift` nanoseconds.
+pub fn instructions(cost: &result::Cost, frequency: u64, shift: u8) -> (u64, u64) {
+    let instructions = |ticks: u64| (u128::from(ticks) * 1_000_000_000 / u128::from(frequency.max(1))) >> shift;
+    let mean = instructions(cost.ticks) / u128::from(cost.count.max(1));
+    (mean as u64, instructions(cost.max) as u64)
+}
+
+/// The summary for tools: as the hypervisor left it, with each cost in instructions too.
+pub fn json_of(mut summary: serde_json::Value, icount: Option<u8>) -> serde_json::Value {
+    let frequency = summary["frequency"].as_u64().unwrap_or_default();
+    let guests = summary.get_mut("guests").and_then(serde_json::Value::as_array_mut).into_iter().flatten();
+    let costs = guests.filter_map(|guest| guest.get_mut("costs")?.as_array_mut()).flatten();
+    for (value, shift) in costs.zip(icount.into_iter().cycle()) {
+        if let Ok(cost) = serde_json::from_value(value.clone()) {
+            let (mean, max) = instructions(&cost, frequency, shift);
+            value["instructions"] = serde_json::json!({ "mean": mean, "max": max });
+        }
+    }
+    summary
 }
 
 #[cfg(test)]
@@ -388,6 +495,24 @@ mod tests {
         let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard"]);
         assert!(!announced(&line(Input::Nothing)));
         assert!(announced(&line(Input::SharedStdin)) && announced(&line(Input::Dialogue(Vec::new()))));
+    }
+
+    #[test]
+    fn costs_are_told_in_instructions() {
+        let cost = result::Cost { class: "hvc64".parse().unwrap(), count: 4, ticks: 50, max: 20 };
+        assert_eq!(instructions(&cost, 62_500_000, 0), (200, 320), "16 instructions a tick");
+        assert_eq!(instructions(&cost, 62_500_000, 4), (12, 20));
+        let mut guest = result::GuestSummary { name: "left".parse().unwrap(), ..Default::default() };
+        guest.traps.push(("hvc64".parse().unwrap(), 5)).unwrap();
+        guest.costs.push(cost).unwrap();
+        let mut summary = result::Summary { frequency: 62_500_000, ..Default::default() };
+        summary.guests.push(guest).unwrap();
+        let words = words_of(&summary, Some(0));
+        assert!(words.lines().any(|line| line.split_whitespace().eq(["5", "hvc64", "200", "320"])), "{words}");
+        let json = serde_json::to_value(&summary).unwrap();
+        let told = &json_of(json.clone(), Some(4))["guests"][0]["costs"][0];
+        assert_eq!(told["instructions"], serde_json::json!({ "mean": 12, "max": 20 }));
+        assert_eq!(json_of(json.clone(), None), json);
     }
 
     #[test]

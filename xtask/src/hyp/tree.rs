@@ -111,6 +111,7 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
                 ("clock-names", [text("uartclk"), text("apb_pclk")].concat()),
             ],
         )?,
+        node("pvpanic-mmio@9060000", &[("compatible", text("qemu,pvpanic-mmio")), ("reg", cells(&[0x906_0000, 2]))])?,
     ] {
         tree.root.add_child(node);
     }
@@ -178,6 +179,7 @@ mod tests {
             assert!(drivers::dt::cpus(&blob).eq([0, 1, 2]));
             let console = machine.console;
             assert_eq!((console.uart, console.clock), (region(0x900_0000, 0x1000), Some(24_000_000)));
+            assert_eq!(machine.pvpanic, Some(region(0x906_0000, 2)));
             assert_eq!((console.psci, console.bootargs), (Some(Conduit::Hvc), guest.bootargs));
             match machine.gic {
                 Gic::V2 { gicd, gicc, virtualization } => {

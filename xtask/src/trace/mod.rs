@@ -128,12 +128,12 @@ fn report(json: &[u8]) -> Option<Report> {
 impl Recording {
     /// What it shows.
     pub fn model(&mut self) -> Model {
-        Model::new(&self.timeline, &self.reports, |token| self.names.describe(token))
+        Model::new(&self.timeline, &self.reports, |token| self.names.describe(None, token))
     }
 
     /// It as ftrace's text.
     pub fn text(&mut self) -> String {
-        text::text(&self.timeline, &self.reports, |token| self.names.describe(token))
+        text::text(&self.timeline, &self.reports, |token| self.names.describe(None, token))
     }
 }
 
@@ -166,6 +166,11 @@ impl Files {
             stem.with_file_name(file)
         };
         Ok(Files { html: with(".html"), json: with(".json") })
+    }
+
+    /// Whether a name asks for neither of them but for text, as ftrace prints it.
+    pub fn is_text(name: &Path) -> bool {
+        name.extension().is_some_and(|ending| ending == "txt")
     }
 
     /// Writes both.

@@ -7,7 +7,8 @@
 use super::syscall;
 use super::timeline::{Names, Timed, Timeline};
 use crate::console::{Token, in_words};
-use serde::{Serialize, Serializer};
+use ::hyp::vgic::{Link, ListRegister, State, Version};
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use trap::esr::{Ec, Esr};
 use trap::frame::NO_SYSCALL;
@@ -23,6 +24,8 @@ const PSTATE_I: u64 = 1 << 7;
 /// All that a trace shows. Times are instructions since the first event; other numbers, where nothing else is said, indexes.
 #[derive(Debug, Default)]
 pub struct Model {
+    /// Whether it is of the hypervisor: then a task is a vCPU, its program is its guest, and what is told of EL1 is told of EL2.
+    pub hypervisor: bool,
     /// The time of the last event.
     pub end: u64,
     /// How many events there are.
@@ -141,8 +144,7 @@ pub struct Instructions {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Frame {
     /// The vector slot.
-    #[serde(serialize_with = "slot_name")]
-    pub slot: Slot,
+    pub slot: &'static str,
     /// The syndrome.
     pub esr: Option<String>,
     /// The fault address.
@@ -167,8 +169,9 @@ pub struct Frame {
     pub returned: Option<Text>,
 }
 
-fn slot_name<S: Serializer>(slot: &Slot, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(slot.name())
+/// The name of a slot in the kernel's table, or in the hypervisor's.
+pub fn slot_name(slot: Slot, hypervisor: bool) -> &'static str {
+    if hypervisor { slot.hyp_name() } else { slot.name() }
 }
 
 /// What happened at one moment.
@@ -203,6 +206,10 @@ pub enum MarkKind {
     End,
     Switch,
     Report,
+    Drop,
+    Inject,
+    ListRegister,
+    ReadBack,
 }
 
 /// What a CPU did.
@@ -277,6 +284,7 @@ impl Model {
             describe,
             names: Names::new(timeline),
             model: Model {
+                hypervisor: timeline.of_hypervisor(),
                 end: timeline.end(),
                 events: timeline.events.len(),
                 lost: timeline.lost,
@@ -298,6 +306,11 @@ impl Model {
         builder.finish()
     }
 
+    /// What the two lanes of a task are called.
+    pub fn levels(&self) -> [&'static str; 2] {
+        if self.hypervisor { ["guest", "EL2"] } else { ["EL0", "EL1"] }
+    }
+
     /// A text's own.
     pub fn text(&self, text: Text) -> &str {
         &self.strings[text.0]
@@ -306,7 +319,7 @@ impl Model {
     /// `preempt (3)`.
     pub fn label(&self, task: usize) -> String {
         let Task { id, name } = &self.tasks[task];
-        label(*id, name)
+        if self.hypervisor { name.clone() } else { label(*id, name) }
     }
 }
 
@@ -329,7 +342,8 @@ fn tasks(timeline: &Timeline) -> BTreeMap<u32, usize> {
             Event::Switch { next: task, .. }
             | Event::Wake { task }
             | Event::Signal { task, .. }
-            | Event::Spawn { task, .. } => appear(task),
+            | Event::Spawn { task, .. }
+            | Event::Inject { task, .. } => appear(task),
             _ => {}
         }
     }
@@ -395,9 +409,11 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
                 self.enter(task, t, slot, (esr, far), (frame, saved), way);
             }
             Event::Exit { frame, pc, pstate, x0, syscallno } => {
-                let to_el1 = !matches!(Pstate(pstate).mode(), Mode::A64 { el: 0, .. } | Mode::A32("usr"));
+                // The hypervisor tells only of exits to guests, whose PSTATE masks nothing of its own.
+                let to_guest = self.model.hypervisor;
+                let to_el1 = !to_guest && !matches!(Pstate(pstate).mode(), Mode::A64 { el: 0, .. } | Mode::A32("usr"));
                 self.exit(task, t, frame, to_el1, (pc, x0, syscallno));
-                if pstate & PSTATE_I == 0 {
+                if pstate & PSTATE_I == 0 || to_guest {
                     let place = self.text("exception return".into());
                     self.unmask(cpu, t, place);
                 }
@@ -594,20 +610,20 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
         let syndrome = Some(Esr(esr)).filter(|_| slot.has_syndrome());
         let far = syndrome.filter(|esr| esr.far_valid()).map(|_| far);
         let number = saved.regs[8] as i32;
-        let is_call = slot == Slot::El0Sync && Esr(esr).ec() == Ec::SVC64;
+        let is_call = slot == Slot::El0Sync && Esr(esr).ec() == Ec::SVC64 && !self.model.hypervisor;
         let kind = if is_call {
             Some(Kind { name: syscall::name(number), class: Class::Syscall, number: u32::try_from(number).ok() })
         } else {
-            exception(slot, esr)
+            exception(slot, esr, self.model.hypervisor)
         };
         let kind = kind.map(|kind| self.kind(kind));
         let arguments = saved.regs.first_chunk().filter(|_| is_call);
         let numbers = saved.regs.iter().chain([&saved.sp, &saved.pc, &saved.pstate]);
         let frame = Frame {
-            slot,
+            slot: slot_name(slot, self.model.hypervisor),
             esr: syndrome.map(|esr| format!("{:#x}", esr.0)),
             far: far.map(|far| format!("{far:#x}")),
-            words: syndrome.map(|esr| self.text(esr.sentence(far).to_string())),
+            words: syndrome.map(|esr| self.text(sentence(esr, far, self.model.hypervisor))),
             fields: syndrome.map(|esr| self.text(esr.table().to_string())),
             frame: format!("{address:#x}"),
             // ELR of a system call is behind it.
@@ -622,7 +638,11 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
     }
 
     fn mark(&mut self, task: usize, t: u64, record: &Record) {
-        let of = |id: u32| label(id, self.names.name(id));
+        let of = |id: u32| match self.names.name(id) {
+            // A vCPU's name says it all.
+            name if self.model.hypervisor => name.to_string(),
+            name => label(id, name),
+        };
         let mut report = None;
         let (kind, text, other) = match record.event {
             Event::Preempt => (MarkKind::Preempt, "is preempted".into(), None),
@@ -658,6 +678,19 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
                 };
                 (MarkKind::Report, text, None)
             }
+            Event::Drop { intid } => {
+                (MarkKind::Drop, format!("drops the priority of interrupt {intid} ({})", interrupt_name(intid)), None)
+            }
+            Event::Inject { task, intid } => {
+                let text = format!("injects interrupt {intid} ({}) into {}", interrupt_name(intid), of(task));
+                (MarkKind::Inject, text, Some(task))
+            }
+            Event::ListRegister { n, value } => {
+                (MarkKind::ListRegister, format!("List Register {n} is written: {}", list_register(value)), None)
+            }
+            Event::ReadBack { n, value } => {
+                (MarkKind::ReadBack, format!("List Register {n} is read back: {}", list_register(value)), None)
+            }
             _ => return,
         };
         let other = other.map(|id| self.tasks[&id]);
@@ -680,7 +713,7 @@ impl<D: FnMut(Token<'_>) -> String> Builder<'_, D> {
 
     /// A code address in words, in the kernel or in the program that the task runs.
     fn place(&mut self, id: u32, address: u64) -> Text {
-        let program = if address >> 55 & 1 == 0 { self.names.name(id) } else { "" };
+        let program = self.timeline.program(&self.names, id, address);
         let key = (program.to_string(), address);
         if let Some(&text) = self.places.get(&key) {
             return text;
@@ -730,8 +763,14 @@ pub fn place(program: &str, address: u64, describe: &mut impl FnMut(Token<'_>) -
     }
 }
 
+/// A syndrome as a sentence. What is EL0 to the kernel, the lower level, is to the hypervisor the guest.
+pub fn sentence(esr: Esr, far: Option<u64>, hypervisor: bool) -> String {
+    let sentence = esr.sentence(far).to_string();
+    if hypervisor { sentence.replace("from EL0", "from the guest") } else { sentence }
+}
+
 /// What an exception is that is no system call; none for an interrupt, whose INTID says it.
-fn exception(slot: Slot, esr: u64) -> Option<Kind> {
+fn exception(slot: Slot, esr: u64, hypervisor: bool) -> Option<Kind> {
     let esr = Esr(esr);
     let ec = esr.ec();
     let (name, class) = match (slot as u8 % 4, ec) {
@@ -739,7 +778,7 @@ fn exception(slot: Slot, esr: u64) -> Option<Kind> {
         (2, _) => ("FIQ".into(), Class::Other),
         (3, _) => (ec.title().into(), Class::Serror),
         (_, Ec::BRK64 | Ec::BKPT32) => (ec.title().into(), Class::Brk),
-        (_, ec) if ec.is_abort() => (esr.sentence(None).to_string(), Class::Fault),
+        (_, ec) if ec.is_abort() => (sentence(esr, None, hypervisor), Class::Fault),
         (
             _,
             Ec::UNKNOWN
@@ -768,10 +807,29 @@ fn interrupt(intid: u32) -> Kind {
 pub fn interrupt_name(intid: u32) -> String {
     match intid {
         0..16 => format!("IPI {intid}"),
+        25 => "maintenance".into(),
+        26 => "EL2 timer".into(),
         27 | 30 => "timer".into(),
         33 => "uart".into(),
         _ => format!("interrupt {intid}"),
     }
+}
+
+/// What a List Register holds, in words.
+pub fn list_register(value: u64) -> String {
+    let ListRegister { intid, priority, state, link, .. } = ListRegister::decode(Version::V3, value);
+    let state = match state {
+        State::Invalid => return format!("nothing; it was {intid}"),
+        State::Pending => "pending",
+        State::Active => "active",
+        State::PendingActive => "pending and active",
+    };
+    let link = match link {
+        Link::Hw(physical) => format!(", its end deactivates physical {physical}"),
+        Link::Software { eoi: true, .. } => ", its end is a maintenance interrupt".into(),
+        Link::Software { eoi: false, .. } => String::new(),
+    };
+    format!("{intid}, {state}, priority {priority:#x}{link}")
 }
 
 /// What the exceptions of each kind cost that came to their end.

@@ -23,6 +23,7 @@ struct Data<'a> {
     schema: u32,
     #[serde(flatten)]
     about: &'a About,
+    hypervisor: bool,
     end: u64,
     events: usize,
     lost: u64,
@@ -85,6 +86,7 @@ pub fn data(about: &About, model: &Model) -> Result<String> {
     let data = Data {
         schema: SCHEMA,
         about,
+        hypervisor: model.hypervisor,
         end: model.end,
         events: model.events,
         lost: model.lost,

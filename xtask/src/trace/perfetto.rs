@@ -25,11 +25,11 @@ pub fn json(model: &Model) -> Result<String> {
         events
             .push(json!({ "ph": "M", "pid": process, "name": "process_name", "args": { "name": model.label(task) } }));
         events.push(json!({ "ph": "M", "pid": process, "name": "process_sort_index", "args": { "sort_index": task } }));
-        for el in [0, 1] {
+        for (el, name) in (0..).zip(model.levels()) {
             let (pid, tid) = process_and_thread(task, el);
             let meta =
                 |name: &str, args: Value| json!({ "ph": "M", "pid": pid, "tid": tid, "name": name, "args": args });
-            events.push(meta("thread_name", json!({ "name": format!("EL{el}") })));
+            events.push(meta("thread_name", json!({ "name": name })));
             events.push(meta("thread_sort_index", json!({ "sort_index": el })));
         }
     }
@@ -44,7 +44,9 @@ fn complete(model: &Model, span: &Span) -> Value {
     let (pid, tid) = process_and_thread(span.task, span.el);
     let kind = span.kind.map(|kind| &model.kinds[kind]);
     let (name, category) = match (span.kind_of, kind) {
+        (Type::User, _) if model.hypervisor => ("guest".to_string(), "program"),
         (Type::User, _) => ("program".to_string(), "program"),
+        (Type::Kernel, _) if model.hypervisor => ("hypervisor".to_string(), "kernel"),
         (Type::Kernel, _) => ("kernel".to_string(), "kernel"),
         (Type::Off, _) => ("off the CPU".to_string(), "off"),
         (Type::Handler, Some(kind)) => (format!("handler of {}", kind.name), "handler"),
@@ -60,7 +62,7 @@ fn complete(model: &Model, span: &Span) -> Value {
     if let Some(frame) = span.frame.map(|frame| &model.frames[frame]) {
         tell("call", frame.call.as_deref().map(Value::from));
         tell("result", frame.result.as_deref().map(Value::from));
-        tell("slot", Some(frame.slot.name().into()));
+        tell("slot", Some(frame.slot.into()));
         tell("esr", frame.esr.as_deref().map(Value::from));
         tell("words", frame.words.map(|text| model.text(text).into()));
         tell("at", Some(model.text(frame.at).into()));

@@ -30,7 +30,7 @@ fn record(task: u32, time: u64, event: Event) -> Record {
 
 fn timeline(records: impl IntoIterator<Item = (u64, u32, Event)>) -> Timeline {
     let events = records.into_iter().map(|(t, task, event)| Timed { t, cpu: 0, record: record(task, t, event) });
-    Timeline { events: events.collect(), lost: 0, skipped: 0, cpus: 1, entry: ENTRY, exit: EXIT }
+    Timeline { events: events.collect(), lost: 0, skipped: 0, cpus: 1, entry: ENTRY, exit: EXIT, guests: Vec::new() }
 }
 
 fn enter(slot: Slot, frame: u64, esr: u64, x0: u64, x8: u64, pc: u64) -> Event {

@@ -1,6 +1,6 @@
 //! The trace as text, in the layout and with the names of Linux's ftrace.
 
-use super::model::{interrupt_name, place};
+use super::model::{interrupt_name, list_register, place, sentence, slot_name};
 use super::timeline::{Names, Timed, Timeline};
 use crate::console::Token;
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ pub fn text(timeline: &Timeline, reports: &[Report], mut describe: impl FnMut(To
     };
     for Timed { t, cpu, record } in &timeline.events {
         let task = if record.task == 0 { IDLE[0] } else { names.name(record.task) };
-        let line = event(record, &names, *cpu, reports, &mut caller);
+        let line = event(record, timeline, &names, *cpu, reports, &mut caller);
         let (seconds, nanoseconds) = (t / 1_000_000_000, t % 1_000_000_000);
         let flags = flags(record.state);
         let id = record.task;
@@ -76,6 +76,7 @@ fn function(place: &str) -> String {
 /// What happened, as `event: its arguments`.
 fn event(
     record: &Record,
+    timeline: &Timeline,
     names: &Names,
     cpu: usize,
     reports: &[Report],
@@ -83,16 +84,21 @@ fn event(
 ) -> String {
     let comm = |task: u32| if task == 0 { IDLE[1] } else { names.name(task) };
     let (id, name) = (record.task, comm(record.task));
-    let program = |address: u64| if address >> 55 & 1 == 0 { names.name(id) } else { "" };
+    let program = |address: u64| timeline.program(names, id, address);
+    let hypervisor = timeline.of_hypervisor();
     match record.event {
-        Event::Enter { slot: Slot::El0Sync, esr, ref saved, .. } if Esr(esr).ec() == Ec::SVC64 => {
+        Event::Enter { slot: Slot::El0Sync, esr, ref saved, .. } if Esr(esr).ec() == Ec::SVC64 && !hypervisor => {
             let arguments: Vec<_> = saved.regs[..6].iter().map(|value| format!("{value:x}")).collect();
             format!("sys_enter: NR {} ({})", saved.regs[8] as i32, arguments.join(", "))
         }
         Event::Enter { slot, esr, far, ref saved, .. } => {
-            let mut line = format!("exception_entry: slot={slot} pc={}", caller(program(saved.pc), saved.pc));
+            let mut line = format!(
+                "exception_entry: slot={} pc={}",
+                slot_name(slot, hypervisor),
+                caller(program(saved.pc), saved.pc)
+            );
             if slot.has_syndrome() {
-                let _ = write!(line, " esr={esr:#x} ({})", Esr(esr).sentence(Some(far)));
+                let _ = write!(line, " esr={esr:#x} ({})", sentence(Esr(esr), Some(far), hypervisor));
             }
             line
         }
@@ -133,5 +139,13 @@ fn event(
             Some(report) => format!("report: {}", report.cause),
             None => format!("report: number {index}"),
         },
+        Event::Drop { intid } => format!("irq_priority_drop: irq={intid} name={}", interrupt_name(intid)),
+        Event::Inject { task, intid } => {
+            format!("vgic_inject: comm={} irq={intid} name={}", comm(task), interrupt_name(intid))
+        }
+        Event::ListRegister { n, value } => {
+            format!("vgic_lr_write: lr={n} value={value:#018x} ({})", list_register(value))
+        }
+        Event::ReadBack { n, value } => format!("vgic_lr_read: lr={n} value={value:#018x} ({})", list_register(value)),
     }
 }

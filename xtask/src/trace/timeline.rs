@@ -1,14 +1,16 @@
 //! The events of all CPUs in one order, on the clock that people see, and the names of the tasks.
 
 use super::memory::Rings;
+use ::hyp::config::VCPUS;
 use std::collections::BTreeMap;
+use std::fmt;
 use trap::trace::{Event, Name, Record, Way};
 
 /// Counter ticks a second where the kernel tells none.
 const FREQUENCY: u64 = 62_500_000;
 
 /// What happened, and when.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Timeline {
     /// In order of their times; those of one CPU in its own order.
     pub events: Vec<Timed>,
@@ -22,6 +24,8 @@ pub struct Timeline {
     pub entry: [u64; Way::COUNT],
     /// As [`trap::trace::Directory::exit`].
     pub exit: [u64; Way::COUNT],
+    /// The guests by number, where it is the hypervisor that was traced.
+    pub guests: Vec<String>,
 }
 
 /// An event with its time.
@@ -33,6 +37,13 @@ pub struct Timed {
     pub cpu: usize,
     /// What happened.
     pub record: Record,
+}
+
+impl fmt::Debug for Timeline {
+    /// In a line: there are thousands of events.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events, {} lost, {} skipped", self.events.len(), self.lost, self.skipped)
+    }
 }
 
 impl Timeline {
@@ -59,7 +70,21 @@ impl Timeline {
             }
         }
         events.sort_by_key(|event| event.t);
-        Timeline { events, lost, skipped, cpus, entry: rings.entry, exit: rings.exit }
+        Timeline { events, lost, skipped, cpus, entry: rings.entry, exit: rings.exit, guests: Vec::new() }
+    }
+
+    /// Whether it is the hypervisor that was traced: then a task is a vCPU, its program is its guest, and the kernel of all is at EL2.
+    pub fn of_hypervisor(&self) -> bool {
+        !self.guests.is_empty()
+    }
+
+    /// The program that an address in the code of a task is in, as tokens name it; nothing for the kernel's half.
+    pub fn program<'a>(&'a self, names: &'a Names, task: u32, address: u64) -> &'a str {
+        if self.of_hypervisor() {
+            let guest = (task as usize).checked_sub(1).map(|index| index / usize::from(*VCPUS.end()));
+            return guest.and_then(|guest| self.guests.get(guest)).map_or("", String::as_str);
+        }
+        if address >> 55 & 1 == 0 { names.name(task) } else { "" }
     }
 
     /// The time of the last event.
