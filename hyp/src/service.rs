@@ -106,8 +106,19 @@ mod tests {
 
     #[test]
     fn what_is_no_plan() {
-        for text in ["", "off", "after", "after=x", "at=1", "at=0xg", "iss=0x2000000", "iss=0x1", "every=0", "after=1 after=2", "a=1"]
-        {
+        for text in [
+            "",
+            "off",
+            "after",
+            "after=x",
+            "at=1",
+            "at=0xg",
+            "iss=0x2000000",
+            "iss=0x1",
+            "every=0",
+            "after=1 after=2",
+            "a=1",
+        ] {
             assert_eq!(Plan::parse(text), None, "{text:?}");
         }
         assert_eq!(Plan::from_call([0, 0, 1 << 25]), None);

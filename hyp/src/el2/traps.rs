@@ -20,9 +20,9 @@
 //! overrun ([`stacks`]).
 
 use crate::guest::{self, Guest};
+use crate::percpu::PerCpu;
 use crate::sync::IrqMask;
 use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
-use crate::percpu::PerCpu;
 use crate::{gic, read_sysreg, report, sched, service, ssbd, stacks, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;

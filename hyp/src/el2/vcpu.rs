@@ -156,7 +156,8 @@ impl Vcpu {
     pub fn new(guest: &'static Guest, id: usize, serror_window: bool) -> Self {
         // SAFETY: bytes and words, for which zeroes are values.
         let stack = unsafe { Guarded::<Stack>::zeroed() };
-        let top = StackTop { serror_window: serror_window.into(), ssbd_off: 0, ssbd_dynamic: ssbd::is_dynamic().into() };
+        let top =
+            StackTop { serror_window: serror_window.into(), ssbd_off: 0, ssbd_dynamic: ssbd::is_dynamic().into() };
         // SAFETY: nobody else knows of it yet.
         unsafe { (*stack.as_ptr()).top = top };
         // SAFETY: words, for which zeroes are values.

@@ -108,11 +108,7 @@ pub(crate) fn run(config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Res
 }
 
 /// The same, on a hypervisor.
-pub(crate) fn run_on(
-    hypervisor: &Hypervisor,
-    config: &Config,
-    look: impl FnOnce(&Ran) -> Result<()>,
-) -> Result<()> {
+pub(crate) fn run_on(hypervisor: &Hypervisor, config: &Config, look: impl FnOnce(&Ran) -> Result<()>) -> Result<()> {
     let (mut console, mut records) = (Vec::new(), Vec::new());
     let outcome = watch(hypervisor, images(false), config, |event| {
         match event {

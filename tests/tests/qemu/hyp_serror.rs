@@ -3,18 +3,18 @@
 //!
 //! QEMU raises no physical SError: those in the window are made up, by a hypervisor that is built for that (`made-up`).
 
-use crate::hyp::{Ran, run, run_on, small, traps, two};
+use crate::hyp::{Ran, run, run_on, small, traps};
 use crate::machine::{Names, PANIC, Test, images, same, trial};
 use anyhow::{Context, Result, ensure};
 use hyp::config::Serrors;
-use hyp::result::End;
 use hyp::service::Plan;
 use libtest_mimic::Trial;
+use object::{Object, ObjectSection};
 use serde_json::Value;
-use std::process;
 use std::sync::OnceLock;
 use std::time::Duration;
-use trap::record::Report;
+use std::{fs, process};
+use trap::record::{Kind, Report};
 use trap::slot::Slot;
 use xtask::hyp::{Config, Guest};
 use xtask::images::Hypervisor;
@@ -22,25 +22,35 @@ use xtask::images::Hypervisor;
 /// ESR_EL1 of a virtual SError of whose syndrome nothing is told.
 const ESR: u64 = 0xbe00_0000;
 
+const POLICIES: [(Serrors, &str); 2] = [(Serrors::Diverse, "diverse"), (Serrors::Panic, "panic")];
+
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (cpu, gic) in [("cortex-a57", 2), ("cortex-a72", 3), ("max", 3)] {
-        for (serrors, policy) in [(Serrors::Diverse, "diverse"), (Serrors::Panic, "panic")] {
-            for made_up in [true, false] {
-                let name = if made_up { "window" } else { "no.serror" };
-                trials.push(trial(format!("hyp::{name}.{policy}.{cpu}.gic.{gic}"), move || {
-                    window(cpu, gic, serrors, made_up)
-                }));
-            }
+        for (serrors, policy) in POLICIES {
+            let name = format!("hyp::window.{policy}.{cpu}.gic.{gic}");
+            trials.push(trial(name, move || window(cpu, gic, serrors, true)));
         }
     }
-    let rest: [(&str, Test); 7] = [
+    // The hypervisor as it is shipped.
+    for (serrors, policy) in POLICIES {
+        trials.push(trial(format!("hyp::no.serror.{policy}"), move || window("cortex-a72", 3, serrors, false)));
+    }
+    for state in &STATES {
+        trials.push(trial(format!("hyp::kernel.serror.{}", state.name), || in_state(state)));
+    }
+    for (after, program) in SWEEP.into_iter().zip(["sleepers", "spin"].into_iter().cycle()) {
+        trials.push(trial(format!("hyp::kernel.serror.sweep.{program}.{after}"), move || sweep(after, program)));
+    }
+    let rest: [(&str, Test); 9] = [
         ("window.outside", outside),
         ("service", || service("cortex-a72", ESR, None)),
         ("service.ras", || service("max", ESR | 0x11, Some(1 << 31 | 0x11))),
         ("service.off", service_off),
         ("ssbd.forced", || ssbd(true)),
         ("ssbd", || ssbd(false)),
+        ("kernel.serror.again", again),
+        ("kernel.serror.harmless", harmless),
         ("stack.overrun", stack_overrun),
     ];
     trials.extend(rest.map(|(name, test)| trial(format!("hyp::{name}"), test)));
@@ -169,7 +179,8 @@ fn service(cpu: &str, esr: u64, disr: Option<u64>) -> Result<()> {
 fn service_off() -> Result<()> {
     run(&config(small("service")), |ran| {
         same("exit code", ran.outcome.code, 0)?;
-        let told: Vec<_> = records(ran, "service").iter().map(|case| (case["name"].clone(), case["result"].as_i64())).collect();
+        let told: Vec<_> =
+            records(ran, "service").iter().map(|case| (case["name"].clone(), case["result"].as_i64())).collect();
         same("cases", told, vec![("off".into(), Some(-1))])
     })
 }
@@ -215,8 +226,206 @@ fn stack_overrun() -> Result<()> {
         same("class, WnR and DFSC", (hex("hsr")? >> 26, hex("hsr")? & 0x7f), (0x25, 0x47))?;
         const STACK: u64 = 16 << 10;
         let (far, sp) = (hex("far")?, hex("sp")?);
-        ensure!(far % (2 * STACK) < STACK && STACK - far % (2 * STACK) <= 512, "FAR {far:#x} is not just below a stack");
+        ensure!(
+            far % (2 * STACK) < STACK && STACK - far % (2 * STACK) <= 512,
+            "FAR {far:#x} is not just below a stack"
+        );
         ensure!(sp.abs_diff(far) <= 1024, "SP {sp:#x}, FAR {far:#x}");
+        Ok(())
+    })
+}
+
+/// Where this project's kernel has an SError, that loses something, and what comes of it.
+struct State {
+    name: &'static str,
+    /// The first program.
+    program: &'static str,
+    /// From which tick on.
+    after: u64,
+    /// The place: from a symbol of the kernel on, the first instruction that is this; the symbol itself if it is 0.
+    at: Option<(&'static str, u32)>,
+    /// Where it is taken.
+    taken: Taken,
+}
+
+enum Taken {
+    /// At the place itself, which has SErrors unmasked.
+    There,
+    /// Where they are unmasked again: in a function of this name, or the one of this symbol.
+    In(&'static str),
+    /// In the kernel, elsewhere.
+    Kernel,
+    /// In a program.
+    Program,
+}
+
+const ERET: u32 = 0xd69f_03e0;
+/// mov sp, x9
+const MOV_SP_X9: u32 = 0x9100_013f;
+
+const STATES: [State; 12] = [
+    State { name: "boot", program: "hello", after: 1, at: None, taken: Taken::Kernel },
+    State {
+        name: "el0.sync.entry",
+        program: "hello",
+        after: 0,
+        at: Some(("el0_sync", 0)),
+        taken: Taken::In("el0_sync_handler"),
+    },
+    State { name: "el0.sync.exit", program: "hello", after: 0, at: Some(("el0_sync", ERET)), taken: Taken::Program },
+    State {
+        name: "el0.irq.entry",
+        program: "spin",
+        after: 0,
+        at: Some(("el0_irq", 0)),
+        taken: Taken::In("el0_irq_handler"),
+    },
+    State { name: "el0.irq.exit", program: "spin", after: 0, at: Some(("el0_irq", ERET)), taken: Taken::Program },
+    State {
+        name: "el1.irq.entry",
+        program: "sleepers",
+        after: 0,
+        at: Some(("el1h_irq", 0)),
+        taken: Taken::In("el1h_irq_handler"),
+    },
+    State { name: "el1.irq.exit", program: "sleepers", after: 0, at: Some(("el1h_irq", ERET)), taken: Taken::Kernel },
+    State { name: "irq.stack", program: "sleepers", after: 0, at: Some(("call_on_irq_stack", 0)), taken: Taken::There },
+    State { name: "switch", program: "sleepers", after: 0, at: Some(("cpu_switch_to", 0)), taken: Taken::There },
+    State {
+        name: "switch.masked",
+        program: "sleepers",
+        after: 0,
+        at: Some(("cpu_switch_to", MOV_SP_X9)),
+        taken: Taken::In("cpu_switch_to"),
+    },
+    State { name: "fork", program: "sleepers", after: 0, at: Some(("ret_from_fork", 0)), taken: Taken::There },
+    State { name: "copy", program: "hello", after: 0, at: Some(("raw_copy_from_user", 0)), taken: Taken::There },
+];
+
+fn kernel(program: &str, plan: Plan) -> Config {
+    let append = format!("records loglevel=off init=/bin/{program}");
+    let guest = Guest { append, service: Some(plan), ..Guest::kernel(images(false), "kernel") };
+    Config { icount: Some(4), ..config(guest) }
+}
+
+/// The reports of what ended something, in order.
+fn reports(ran: &Ran) -> Result<Vec<Report>> {
+    // Programs that kill each other are none of these.
+    let by_exception = |record: &Value| record["kind"] == "death" && !record["slot"].is_null();
+    let of = |record: &&Value| record["kind"] == "panic" || by_exception(record);
+    ran.records.iter().filter(of).map(|record| Ok(serde_json::from_value(record.clone())?)).collect()
+}
+
+/// The address of a state's place.
+fn place(symbol: &str, instruction: u32) -> Result<u64> {
+    let elf = &images(false).elf;
+    let start = Names::read(elf)?.address(symbol)?;
+    if instruction == 0 {
+        return Ok(start);
+    }
+    let bytes = fs::read(elf)?;
+    let file = object::File::parse(&*bytes)?;
+    let section =
+        file.sections().find(|section| (section.address()..section.address() + section.size()).contains(&start));
+    let section = section.with_context(|| format!("{symbol} is in no section"))?;
+    let (words, _) = section.data()?[(start - section.address()) as usize..].as_chunks::<4>();
+    let found = words.iter().position(|word| u32::from_le_bytes(*word) == instruction);
+    Ok(start + 4 * found.with_context(|| format!("no {instruction:#x} behind {symbol}"))? as u64)
+}
+
+/// A report that an SError ended something: the kernel, or a program by SIGKILL.
+fn is_of_serror(report: &Report, esr: u64) -> Result<()> {
+    same("ESR", report.esr.0, esr)?;
+    match report.kind {
+        Kind::Death => {
+            same("slot", report.slot, Some(Slot::El0Error))?;
+            same("signal", report.signal.map(|signal| signal.signal), Some(9))
+        }
+        _ => same("slot", report.slot, Some(Slot::El1hError)),
+    }
+}
+
+/// The report is as it should be, and the machine ends.
+fn in_state(state: &State) -> Result<()> {
+    let at = state.at.map(|(symbol, instruction)| place(symbol, instruction)).transpose()?;
+    let plan = Plan { after: Some(state.after), at, ..Plan::default() };
+    let names = Names::read(&images(false).elf)?;
+    run(&kernel(state.program, plan), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let reports = reports(ran)?;
+        let report = reports.first().context("no report")?;
+        is_of_serror(report, ESR)?;
+        let pc = report.pc.0;
+        let user = pc >> 63 == 0;
+        same("SErrors", ran.summary()?.guests[0].serrors, 1)?;
+        same(
+            "(kind, reports, PC in a program)",
+            (report.kind, reports.len(), user),
+            match state.taken {
+                Taken::Program => (Kind::Death, 1, true),
+                _ => (Kind::Panic, 1, false),
+            },
+        )?;
+        match state.taken {
+            Taken::There => same("PC", Some(pc), at),
+            Taken::In(name) => {
+                ensure!(names.holds(pc, name), "PC {pc:#x} in {:?}, not in {name}", names.at(pc));
+                Ok(())
+            }
+            Taken::Kernel | Taken::Program => Ok(()),
+        }
+    })
+}
+
+/// Ticks from the kernel's first instruction on: where an SError comes when nobody has chosen the place.
+const SWEEP: [u64; 10] =
+    [20_011, 150_053, 400_009, 650_011, 900_001, 1_203_457, 1_550_003, 1_900_009, 2_300_003, 2_718_281];
+
+/// Wherever it comes, in boot, in the kernel, in a program, or while the guest waits for an interrupt, there is a report, and one only.
+fn sweep(after: u64, program: &str) -> Result<()> {
+    run(&kernel(program, Plan { after: Some(after), ..Plan::default() }), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        same("SErrors", ran.summary()?.guests[0].serrors, 1)?;
+        let reports = reports(ran)?;
+        same("reports", reports.len(), 1)?;
+        is_of_serror(&reports[0], ESR)
+    })
+}
+
+/// SErrors that come while the first is reported change nothing: they stay masked.
+fn again() -> Result<()> {
+    run(&kernel("sleepers", Plan { after: Some(1_000_003), every: Some(3001), ..Plan::default() }), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let reports = reports(ran)?;
+        let panics = reports.iter().filter(|report| report.kind == Kind::Panic).count();
+        ensure!(panics <= 1 && !reports.is_empty(), "{} reports, {panics} panics", reports.len());
+        ensure!(ran.summary()?.guests[0].serrors > reports.len() as u64, "none came during a report");
+        reports.iter().try_for_each(|report| is_of_serror(report, ESR))
+    })
+}
+
+/// SErrors that lose nothing, all the time: each is told once, and the demo suite does not notice.
+fn harmless() -> Result<()> {
+    /// DFSC 0x11: the severity (AET) is told; 6 is "corrected".
+    const CORRECTED: u32 = 6 << 10 | 0x11;
+    let plan = Plan { after: Some(2_000_003), every: Some(20_000_003), iss: CORRECTED, ..Plan::default() };
+    let config = Config { cpu: "max".into(), timeout: Some(Duration::from_secs(90)), ..kernel("init", plan) };
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        same("programs that failed", ran.console.matches(" programs, 0 failed").count(), 1)?;
+        same("panics", records(ran, "panic").len(), 0)?;
+        let warnings = records(ran, "warning");
+        let given = ran.summary()?.guests[0].serrors;
+        same("warnings", warnings.len() as u64, given)?;
+        ensure!(given >= 10, "{given} SErrors");
+        for warning in &warnings {
+            let report: Report = serde_json::from_value((*warning).clone())?;
+            same("ESR", report.esr.0, ESR | u64::from(CORRECTED))?;
+            ensure!(matches!(report.slot, Some(Slot::El0Error | Slot::El1hError)), "slot {:?}", report.slot);
+        }
+        for slot in ["el0_error", "el1h_error"] {
+            ensure!(warnings.iter().any(|warning| warning["slot"] == slot), "none came in {slot}");
+        }
         Ok(())
     })
 }

@@ -79,7 +79,8 @@ impl Guest {
                 "vcpus" => guest.vcpus = number(value, config::VCPUS)?,
                 "serrors" => guest.serrors = config::Serrors::parse(value).ok_or("serrors is `diverse` or `panic`")?,
                 "service" => {
-                    guest.service = Some(Plan::parse(value).ok_or("service is `on`, or words `after=`, `at=`, `iss=`, `every=`")?);
+                    guest.service =
+                        Some(Plan::parse(value).ok_or("service is `on`, or words `after=`, `at=`, `iss=`, `every=`")?);
                 }
                 _ => {
                     let keys = "dtb, initrd, append, mem, vcpus, serrors, service";
@@ -301,7 +302,17 @@ mod tests {
         assert_eq!((guest.serrors, guest.service), (config::Serrors::Panic, Plan::parse("after=7 every=9")));
         let plain = Guest::parse("k").unwrap();
         assert_eq!((plain.mem, plain.vcpus, plain.dtb), (GUEST_MEM, 1, None));
-        for wrong in ["", ",mem=64", "k,mem=63", "k,vcpus=9", "k,vcpus=", "k,cpus=1", "k,initrd", "k,serrors=no", "k,service=off"] {
+        for wrong in [
+            "",
+            ",mem=64",
+            "k,mem=63",
+            "k,vcpus=9",
+            "k,vcpus=",
+            "k,cpus=1",
+            "k,initrd",
+            "k,serrors=no",
+            "k,service=off",
+        ] {
             assert!(Guest::parse(wrong).is_err(), "{wrong}");
         }
     }
