@@ -43,13 +43,14 @@ pub fn trials() -> Vec<Trial> {
     for (after, program) in SWEEP.into_iter().zip(["sleepers", "spin"].into_iter().cycle()) {
         trials.push(trial(format!("hyp::kernel.serror.sweep.{program}.{after}"), move || sweep(after, program)));
     }
-    let rest: [(&str, Test); 10] = [
+    let rest: [(&str, Test); 11] = [
         ("window.outside", outside),
         ("service", || service("cortex-a72", ESR, None)),
         ("service.ras", || service("max", ESR | 0x11, Some(1 << 31 | 0x11))),
         ("service.off", service_off),
         ("ssbd.forced", || ssbd(true)),
         ("ssbd", || ssbd(false)),
+        ("kernel.serror.idle", idle),
         ("kernel.serror.again", again),
         ("kernel.serror.harmless", harmless),
         ("stack.overrun", stack_overrun),
@@ -322,6 +323,20 @@ fn reports(ran: &Ran) -> Result<Vec<Report>> {
     ran.records.iter().filter(of).map(|record| Ok(serde_json::from_value(record.clone())?)).collect()
 }
 
+/// What the kernel's image has at an address, to the end of its section.
+fn section_from(elf: &[u8], address: u64) -> Result<&[u8]> {
+    let file = object::File::parse(elf)?;
+    let holds = |section: &object::Section| (section.address()..section.address() + section.size()).contains(&address);
+    let section = file.sections().find(holds).with_context(|| format!("{address:#x} is in no section"))?;
+    Ok(&section.data()?[(address - section.address()) as usize..])
+}
+
+/// One instruction of the kernel.
+fn kernel_bytes(address: u64) -> Result<[u8; 4]> {
+    let elf = fs::read(&images(false).elf)?;
+    section_from(&elf, address)?.first_chunk().copied().context("the section ends")
+}
+
 /// The address of a state's place.
 fn place(symbol: &str, instruction: u32) -> Result<u64> {
     let elf = &images(false).elf;
@@ -329,12 +344,8 @@ fn place(symbol: &str, instruction: u32) -> Result<u64> {
     if instruction == 0 {
         return Ok(start);
     }
-    let bytes = fs::read(elf)?;
-    let file = object::File::parse(&*bytes)?;
-    let section =
-        file.sections().find(|section| (section.address()..section.address() + section.size()).contains(&start));
-    let section = section.with_context(|| format!("{symbol} is in no section"))?;
-    let (words, _) = section.data()?[(start - section.address()) as usize..].as_chunks::<4>();
+    let elf = fs::read(elf)?;
+    let (words, _) = section_from(&elf, start)?.as_chunks::<4>();
     let found = words.iter().position(|word| u32::from_le_bytes(*word) == instruction);
     Ok(start + 4 * found.with_context(|| format!("no {instruction:#x} behind {symbol}"))? as u64)
 }
@@ -395,6 +406,20 @@ fn sweep(after: u64, program: &str) -> Result<()> {
         let reports = reports(ran)?;
         same("reports", reports.len(), 1)?;
         is_of_serror(&reports[0], ESR)
+    })
+}
+
+/// One that comes while the guest waits for an interrupt: it is woken, and reports it as of its idle task, behind the WFI.
+fn idle() -> Result<()> {
+    const WFI: [u8; 4] = 0xd503_207f_u32.to_le_bytes();
+    let names = Names::read(&images(false).elf)?;
+    run(&kernel("sleepers", Plan { after: Some(2_000_003), ..Plan::default() }), |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let [report] = &reports(ran)?[..] else { anyhow::bail!("not one report") };
+        is_of_serror(report, ESR)?;
+        let pc = report.pc.0;
+        same("(task, in the idle loop)", (report.task, names.holds(pc, "run")), (0, true))?;
+        same("the instruction before", kernel_bytes(pc - 4)?, WFI)
     })
 }
 
