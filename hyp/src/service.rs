@@ -35,6 +35,8 @@ pub enum MadeUp {
     Behind = 1,
     /// Outside of it.
     Outside = 2,
+    /// Not the hypervisor: the guest, before the instruction that trapped (no HVC).
+    Guest = 3,
 }
 
 /// The bits of an ISS.

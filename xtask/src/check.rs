@@ -34,6 +34,10 @@ pub fn check(root: &Path) -> Result<()> {
         ("clippy for the kernel", compiler.clippy(root, &["--package", "kernel"])),
         ("clippy for the test kernel", compiler.clippy(root, &["--package", "kernel", "--features", "ktest"])),
         ("clippy for the hypervisor", compiler.clippy(root, &["--package", "hyp", "--features", "el2"])),
+        (
+            "clippy for the hypervisor that makes up SErrors",
+            compiler.clippy(root, &["--package", "hyp", "--features", "made-up"]),
+        ),
         ("clippy for the programs", compiler.clippy(root, &["--package", "user"])),
         ("clippy for the small guests", compiler.clippy(root, &["--package", "guest"])),
         ("documentation of the host's side", host_docs),

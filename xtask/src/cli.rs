@@ -259,8 +259,10 @@ struct TraceArgs {
 
 #[derive(Args)]
 struct HypArgs {
-    /// A guest: FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N], where FILE is a flat image, an arm64 Image
-    /// or an ELF file; a comma within is doubled; may be repeated
+    /// A guest: FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,serrors=diverse|panic][,service=PLAN], where
+    /// FILE is a flat image, an arm64 Image or an ELF file; a comma within is doubled; may be repeated. serrors: it takes the
+    /// SErrors that it leaves pending, or nobody looks for them. service: it may call the test service, `on`, or is given
+    /// SErrors, `after=TICKS at=0xADDRESS iss=0xISS every=TICKS`
     #[arg(long, value_name = "GUEST", value_parser = Guest::parse)]
     guest: Vec<Guest>,
     /// CPU model

@@ -164,6 +164,8 @@ extern "C" fn start(dtb: u64) -> ! {
     if keyboard {
         console::enable_keyboard();
     }
+    // SAFETY: one that boot left behind is the hypervisor's own, and is reported before a guest could be blamed for it.
+    unsafe { asm!("msr daifclr, #4", options(nostack, preserves_flags)) };
     sched::idle_loop()
 }
 
@@ -226,6 +228,8 @@ extern "C" fn start_secondary() -> ! {
     gic::init_cpu();
     timer::init();
     STARTED.fetch_add(1, SeqCst);
+    // SAFETY: as in `start`.
+    unsafe { asm!("msr daifclr, #4", options(nostack, preserves_flags)) };
     sched::idle_loop()
 }
 

@@ -5,11 +5,13 @@ use core::arch::global_asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hyp::service::{INVALID, MadeUp};
+use trap::frame::UREGS_SIZE;
 
 global_asm!(
     include_str!("made_up.S"),
     made_up_serror = sym made_up_serror,
     ESR_SERROR = const 0xbe00_0000_u32,
+    UREGS_SIZE = const UREGS_SIZE,
 );
 
 /// Windows so far; the one in which SErrors come; how many are left; where.
@@ -25,7 +27,7 @@ unsafe extern "C" {
 
 /// Carries out [`hyp::service::MAKE_UP`].
 pub fn plan([window, count, place]: [u64; 3]) -> i64 {
-    if place > MadeUp::Outside as u64 {
+    if place > MadeUp::Guest as u64 {
         return INVALID;
     }
     let windows = WINDOWS.load(Relaxed);
@@ -45,7 +47,7 @@ pub fn overrun() -> ! {
     panic!("a stack without an end: {}", deeper(0))
 }
 
-/// The window is open: the PC that an SError finds; 0 when none comes.
+/// The window is open: the PC that an SError finds; 0 when none comes, 1 when it is one of the guest's.
 extern "C" fn made_up_serror() -> u64 {
     // It comes back to a window that an SError has interrupted before its instruction.
     static AGAIN: AtomicU64 = AtomicU64::new(0);
@@ -62,6 +64,7 @@ extern "C" fn made_up_serror() -> u64 {
             &raw const abort_guest_exit_start as u64
         }
         place if place == MadeUp::Behind as u64 => &raw const abort_guest_exit_end as u64,
+        place if place == MadeUp::Guest as u64 => 1,
         _ => made_up_serror as *const () as u64,
     }
 }

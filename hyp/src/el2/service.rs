@@ -49,8 +49,6 @@ impl Service {
     /// For a guest that begins with `plan`.
     pub fn new(plan: Plan) -> Service {
         IN_USE.store(true, Relaxed);
-        // SAFETY: nobody debugs the hypervisor: the OS lock, closed by a reset, would keep breakpoints from it all.
-        unsafe { write_sysreg!("oslar_el1", 0) };
         Service { next: IrqLock::new(Next { plan, vcpu: 0, due: None, armed: false }) }
     }
 
@@ -127,8 +125,10 @@ pub fn switched_to(vcpu: &Vcpu) {
 
 fn set_breakpoint(at: Option<u64>) {
     let mdcr = read_sysreg!("mdcr_el2") & !TDE;
-    // SAFETY: guests' accesses to debug registers are trapped; with TDE what comes of them comes here.
+    // SAFETY: guests' accesses to debug registers are trapped; with TDE what comes of them comes here. A reset leaves the OS lock closed,
+    // which keeps breakpoints from being hit.
     unsafe {
+        write_sysreg!("oslar_el1", 0);
         write_sysreg!("dbgbvr0_el1", at.unwrap_or(0));
         write_sysreg!("dbgbcr0_el1", if at.is_some() { BREAKPOINT } else { 0 });
         write_sysreg!("mdscr_el1", if at.is_some() { MDE } else { 0 });

@@ -45,7 +45,7 @@ pub fn guards() -> impl Iterator<Item = Range<u64>> {
     let boot = addr_of!(boot_stack_guard) as u64;
     let base = BASE.load(Relaxed);
     let slots = (0..SLOTS).map(move |slot| base + (slot * SLOT_SIZE) as u64);
-    slots.map(|start| start..start + (SLOT_SIZE - STACK_SIZE) as u64).chain([boot..boot + 4096])
+    slots.map(|start| start..start + (SLOT_SIZE - STACK_SIZE) as u64).chain(core::iter::once(boot..boot + 4096))
 }
 
 /// Whether what is at `address` is below a stack, so that it was overrun.
