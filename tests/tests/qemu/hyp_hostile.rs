@@ -1,0 +1,110 @@
+//! A hostile guest does anything at all, beside an honest one: the hypervisor goes on, and the honest guest notices nothing.
+//!
+//! One case is one machine. Time is counted in instructions, so that each run is the same; what looks random has a seed, which is in
+//! the guests' records and so in a failure.
+
+use crate::hyp::{Ran, run, small};
+use crate::machine::{same, trial};
+use anyhow::{Context, Result, ensure};
+use hyp::result::End;
+use libtest_mimic::Trial;
+use serde_json::Value;
+use std::time::Duration;
+use xtask::hyp::{Config, Guest};
+
+/// A case: the hostile guest's program, and the machine.
+struct Case {
+    program: &'static str,
+    cpu: &'static str,
+    gic: u8,
+    /// Physical CPUs.
+    smp: u8,
+    /// The hostile guest's vCPUs.
+    vcpus: u8,
+    /// Rounds of the honest guest: so many that it sees the hostile one end.
+    rounds: u64,
+    /// More boot arguments of the hostile guest.
+    append: &'static str,
+}
+
+impl Case {
+    const fn new(program: &'static str, cpu: &'static str, gic: u8) -> Case {
+        Case { program, cpu, gic, smp: 1, vcpus: 1, rounds: 50, append: "" }
+    }
+
+    const fn vcpus(self, vcpus: u8) -> Case {
+        Case { vcpus, ..self }
+    }
+
+    const fn rounds(self, rounds: u64) -> Case {
+        Case { rounds, ..self }
+    }
+
+    const fn append(self, append: &'static str) -> Case {
+        Case { append, ..self }
+    }
+}
+
+const CASES: &[Case] = &[
+    Case::new("canary", "max", 3),
+    Case::new("canary", "cortex-a57", 2),
+    Case::new("hostile_registers", "max", 3),
+    Case::new("hostile_registers", "cortex-a72", 2),
+    Case::new("hostile_memory", "max", 3),
+    Case::new("hostile_memory", "cortex-a72", 2),
+    Case::new("hostile_calls", "cortex-a72", 3).vcpus(8),
+    Case::new("hostile_calls", "cortex-a53", 2).vcpus(4),
+    Case::new("hostile_devices", "cortex-a72", 3),
+    Case::new("hostile_devices", "cortex-a72", 2),
+    Case::new("hostile_walks", "max", 3).vcpus(8),
+    Case::new("hostile_walks", "cortex-a53", 2).vcpus(8),
+    Case::new("hostile_storms", "cortex-a72", 3).vcpus(8).append("set=0 turns=20"),
+    Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=20"),
+    Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=20"),
+    Case::new("hostile_instructions", "max", 3),
+    Case::new("hostile_instructions", "cortex-a53", 3),
+    Case::new("hostile_instructions", "cortex-a72", 2),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let name = |case: &Case| {
+        let Case { program, cpu, gic, smp, append, .. } = case;
+        let set = if append.starts_with("set=1") { ".loops" } else { "" };
+        format!("hyp::hostile.{}{set}.{cpu}.gic.{gic}.smp.{smp}", program.trim_start_matches("hostile_"))
+    };
+    CASES.iter().map(|case| trial(name(case), || beside_canary(case))).collect()
+}
+
+fn beside_canary(case: &Case) -> Result<()> {
+    let canary = Guest { append: format!("rounds={} seed=1", case.rounds), ..small("canary") };
+    let hostile = Guest {
+        name: "hostile".into(),
+        append: format!("rounds={} seed=2 vcpus={} {}", case.rounds, case.vcpus, case.append),
+        vcpus: case.vcpus,
+        ..small(case.program)
+    };
+    let config = Config {
+        cpu: case.cpu.into(),
+        gic: case.gic,
+        smp: case.smp,
+        icount: Some(5),
+        guests: vec![canary, hostile],
+        timeout: Some(Duration::from_secs(120)),
+        ..Config::default()
+    };
+    run(&config, |ran| {
+        same("(exit code, timed out)", (ran.outcome.code, ran.outcome.timed_out), (0, false))?;
+        for guest in ran.summary()?.guests {
+            same(&format!("end of {}", guest.name), guest.end, Some(End::PoweredOff))?;
+        }
+        same("what was wrong", records(ran, "wrong").collect(), Vec::<&Value>::new())?;
+        let canary = records(ran, "canary").find(|record| record["seed"] == 1).context("no word of the honest guest")?;
+        same("(rounds, wrong)", (canary["rounds"].as_u64(), canary["wrong"].as_u64()), (Some(case.rounds), Some(0)))?;
+        ensure!(canary["registers"].as_u64() >= Some(19), "{canary}");
+        Ok(())
+    })
+}
+
+fn records<'a>(ran: &'a Ran, kind: &str) -> impl Iterator<Item = &'a Value> {
+    ran.records.iter().filter(move |record| record["kind"] == kind)
+}
