@@ -23,13 +23,15 @@ struct Case {
     vcpus: u8,
     /// Rounds of the honest guest: so many that it sees the hostile one end.
     rounds: u64,
-    /// More boot arguments of the hostile guest.
+    /// More boot arguments of the hostile guest: `set=1` for another of its sets.
     append: &'static str,
+    /// Whether time is counted in instructions.
+    icount: bool,
 }
 
 impl Case {
     const fn new(program: &'static str, cpu: &'static str, gic: u8) -> Case {
-        Case { program, cpu, gic, smp: 1, vcpus: 1, rounds: 50, append: "" }
+        Case { program, cpu, gic, smp: 1, vcpus: 1, rounds: 100, append: "", icount: true }
     }
 
     const fn vcpus(self, vcpus: u8) -> Case {
@@ -38,6 +40,11 @@ impl Case {
 
     const fn rounds(self, rounds: u64) -> Case {
         Case { rounds, ..self }
+    }
+
+    /// For a guest that stops the time, if it is counted in instructions, by executing none.
+    const fn real_time(self) -> Case {
+        Case { icount: false, ..self }
     }
 
     const fn append(self, append: &'static str) -> Case {
@@ -50,14 +57,15 @@ const CASES: &[Case] = &[
     Case::new("canary", "cortex-a57", 2),
     Case::new("hostile_registers", "max", 3),
     Case::new("hostile_registers", "cortex-a72", 2),
-    Case::new("hostile_memory", "max", 3),
-    Case::new("hostile_memory", "cortex-a72", 2),
+    Case::new("hostile_memory", "max", 3).rounds(300),
+    Case::new("hostile_memory", "cortex-a72", 2).rounds(300),
     Case::new("hostile_calls", "cortex-a72", 3).vcpus(8),
     Case::new("hostile_calls", "cortex-a53", 2).vcpus(4),
     Case::new("hostile_devices", "cortex-a72", 3),
     Case::new("hostile_devices", "cortex-a72", 2),
-    Case::new("hostile_walks", "max", 3).vcpus(8),
-    Case::new("hostile_walks", "cortex-a53", 2).vcpus(8),
+    Case::new("hostile_walks", "max", 3).vcpus(7),
+    Case::new("hostile_walks", "cortex-a53", 2).vcpus(7),
+    Case::new("hostile_walks", "cortex-a72", 3).vcpus(3).append("set=1").real_time().rounds(8),
     Case::new("hostile_storms", "cortex-a72", 3).vcpus(8).append("set=0 turns=20"),
     Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=20"),
     Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=20"),
@@ -69,7 +77,7 @@ const CASES: &[Case] = &[
 pub fn trials() -> Vec<Trial> {
     let name = |case: &Case| {
         let Case { program, cpu, gic, smp, append, .. } = case;
-        let set = if append.starts_with("set=1") { ".loops" } else { "" };
+        let set = if append.starts_with("set=1") { ".more" } else { "" };
         format!("hyp::hostile.{}{set}.{cpu}.gic.{gic}.smp.{smp}", program.trim_start_matches("hostile_"))
     };
     CASES.iter().map(|case| trial(name(case), || beside_canary(case))).collect()
@@ -87,7 +95,7 @@ fn beside_canary(case: &Case) -> Result<()> {
         cpu: case.cpu.into(),
         gic: case.gic,
         smp: case.smp,
-        icount: Some(5),
+        icount: case.icount.then_some(5),
         guests: vec![canary, hostile],
         timeout: Some(Duration::from_secs(120)),
         ..Config::default()
@@ -98,9 +106,23 @@ fn beside_canary(case: &Case) -> Result<()> {
             same(&format!("end of {}", guest.name), guest.end, Some(End::PoweredOff))?;
         }
         same("what was wrong", records(ran, "wrong").collect(), Vec::<&Value>::new())?;
-        let canary = records(ran, "canary").find(|record| record["seed"] == 1).context("no word of the honest guest")?;
+        let told = |kind: &str, seed: u64| {
+            let is = |record: &Value| record["kind"] == kind && record["seed"] == seed;
+            ran.records.iter().position(is).with_context(|| format!("no {kind} record"))
+        };
+        let honest = told("canary", 1)?;
+        let canary = &ran.records[honest];
         same("(rounds, wrong)", (canary["rounds"].as_u64(), canary["wrong"].as_u64()), (Some(case.rounds), Some(0)))?;
         ensure!(canary["registers"].as_u64() >= Some(19), "{canary}");
+        if case.program == "canary" {
+            return Ok(());
+        }
+        // It did all that it should, and the honest one was there to the end.
+        let hostile = told("hostile", 2)?;
+        eprintln!("{} {}", case.program, ran.records[hostile]);
+        let undone = |(name, value): (&String, &Value)| name != "wrong" && value == 0;
+        ensure!(!ran.records[hostile].as_object().context("no object")?.iter().any(undone), "{}", ran.records[hostile]);
+        ensure!(hostile < honest, "the hostile guest ended last");
         Ok(())
     })
 }

@@ -45,6 +45,8 @@ const REGISTERS: usize = 512;
 /// RAM that is filled: 2 MiB, behind the image.
 const RAM: u64 = 0x4200_0000;
 const RAM_WORDS: u64 = (2 << 20) / 8;
+/// From one round to the next, in counts of the timers: others have many turns meanwhile.
+const PERIOD: u64 = 10_000_000;
 /// An SGI to itself.
 const SGI: u32 = 5;
 /// Device registers that keep what is written: the UART's UARTIBRD, UARTFBRD and UARTIFLS; enables and priorities of SPIs.
@@ -163,7 +165,7 @@ fn exception_registers(seed: u64, round: u64) {
     // SAFETY: as above.
     unsafe {
         asm!(
-            "wfe", "wfe", "wfe",
+            "wfe", "wfe", "wfe", "wfe", "wfe",
             "mrs {spsr}, spsr_el1", "mrs {elr}, elr_el1", "mrs {esr}, esr_el1", "mrs {far}, far_el1",
             spsr = out(reg) *spsr, elr = out(reg) *elr, esr = out(reg) *esr, far = out(reg) *far,
             inout("x8") *a, inout("x12") *b, inout("x17") *c, inout("x30") *d,
@@ -186,8 +188,8 @@ fn ram(seed: u64, round: u64, words: core::ops::Range<u64>) {
 /// One interrupt of each kind.
 fn interrupts(round: u64) {
     let taken = || TAKEN.each_ref().map(|taken| taken.load(SeqCst));
-    timer::set_virtual(20);
-    timer::set_physical(30);
+    timer::set_virtual(PERIOD);
+    timer::set_physical(PERIOD + 10);
     gic::send_sgi(SGI, 1 << guest::cpu());
     // Masked while it looks, so that none comes between that and the wait: it ends the wait all the same.
     while taken().into_iter().any(|taken| taken < round) {

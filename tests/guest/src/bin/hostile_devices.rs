@@ -61,6 +61,8 @@ fn main(dtb: u64) -> ! {
             }
         }
     }
+    // UARTCR: the UART works again, to say so.
+    guest::write(UART + 0x30, 0x301_u32);
     hostile::finish(seed, format_args!("\"answers\":{answers},\"aborts\":{aborts}"))
 }
 

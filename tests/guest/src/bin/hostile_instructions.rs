@@ -78,19 +78,17 @@ fn main(dtb: u64) -> ! {
         words += 1;
         done += u64::from(taken.done());
     };
-    for _ in 0..30_000 {
+    for _ in 0..10_000 {
         let words = [a64(&mut random), a64(&mut random)];
         count(el0(&mut random, pstate::EL0, &words));
     }
     let aarch32 = guest::read_sysreg!("id_aa64pfr0_el1") & 15 == 2;
     if aarch32 {
         for code in 0..1 << 14 {
-            for (cp, read) in [(14, false), (14, true), (15, false), (15, true)] {
-                // Always, and by a condition.
-                let always = random.below(8) != 0;
-                let condition = if always { 14 } else { random.below(14) as u32 };
-                count(el0(&mut random, pstate::A32, &[coprocessor(cp, read, code) | condition << 28]));
-            }
+            // CP14 and CP15; always, and by a condition.
+            let condition = if random.below(8) != 0 { 14 } else { random.below(14) as u32 };
+            let words = [false, true].map(|read| coprocessor(14 | random.next() as u32 & 1, read, code) | condition << 28);
+            words.into_iter().for_each(|word| count(el0(&mut random, pstate::A32, &[word])));
         }
         // SVC; HVC; SMC; HLT, also #0xf000; ERET; WFI; WFE; UDF; SETEND BE; LDM and LDRD of what R1 says.
         for word in [
@@ -101,7 +99,7 @@ fn main(dtb: u64) -> ! {
                 count(el0(&mut random, pstate::A32, &[word]));
             }
         }
-        for _ in 0..30_000 {
+        for _ in 0..10_000 {
             let word = random.next();
             // Most of A32 is conditional; always is what most do.
             let a32 = if random.below(4) == 0 { word as u32 } else { word as u32 & 0x0fff_ffff | 0xe000_0000 };
@@ -156,7 +154,7 @@ fn el0(random: &mut Random, state: u64, words: &[u32]) -> Taken {
         _ => BRK,
     };
     // Behind them, and where they may jump to, is the end.
-    for at in 0..64_usize {
+    for at in 0..8_usize {
         guest::write(CODE + 4 * at as u64, words.get(at).copied().unwrap_or(end));
     }
     // SAFETY: maintenance of what was written.

@@ -1,7 +1,8 @@
 //! A hostile guest: translation tables that are nowhere, in devices, or full of anything; and vCPUs that lose themselves in it for
 //! good, so that each instruction they would execute is an exception.
 //!
-//! Boot arguments: `seed=N`, `vcpus=N`.
+//! Boot arguments: `seed=N`, `vcpus=N`; `set=1`: only vCPUs that are lost in such a way that no instruction is ever executed; no time
+//! passes by them where it is counted in instructions.
 #![no_std]
 #![no_main]
 
@@ -18,12 +19,15 @@ const UPPER: u64 = 0xffff_ff80_0000_0000;
 /// Pages of RAM for tables; and RAM that is 0, which is undefined.
 const TABLE: u64 = 0x4300_0000;
 const ZERO: u64 = 0x4310_0000;
-const NOP: u32 = 0xd503_201f;
 /// LDR x0 and STR x0 at x1; AT S1E1R, S1E1W and S1E0R of x1.
 const ACCESSES: [u32; 5] = [0xf940_0020, 0xf900_0020, 0xd508_7801, 0xd508_7821, 0xd508_7841];
 
 fn main(dtb: u64) -> ! {
     let (seed, vcpus) = (guest::argument(dtb, b"seed="), guest::argument(dtb, b"vcpus="));
+    if guest::argument(dtb, b"set=") == 1 {
+        let lost = lose(&TIMELESS, vcpus);
+        hostile::finish(seed, format_args!("\"lost\":{lost}"));
+    }
     let mut random = Random::new(seed);
     mmu::on();
     // SAFETY: T1SZ 25, 4 KiB granule, cacheable; walks by TTBR1_EL1 too. What is used is translated by TTBR0_EL1.
@@ -46,10 +50,7 @@ fn main(dtb: u64) -> ! {
         aborts += walk(TABLE);
     }
     let mapped = anything(&mut random);
-    let lost = LOST.iter().zip(1..vcpus as usize).filter(|&(&lost, cpu)| psci::start(cpu, lost) == 0).count();
-    for _ in 0..20 * lost {
-        hostile::yield_now();
-    }
+    let lost = lose(&LOST, vcpus);
     hostile::finish(seed, format_args!("\"aborts\":{aborts},\"mapped\":{mapped},\"lost\":{lost}"))
 }
 
@@ -129,20 +130,27 @@ fn anything(random: &mut Random) -> u64 {
     mapped
 }
 
-/// What vCPUs do that never come to an end.
-const LOST: [psci::Main; 7] = [
-    |_| tables(0x100_0000_0000),
+/// What vCPUs do that never come to an end; each exception takes them to EL2.
+const LOST: [psci::Main; 6] = [
+    |_| tables(0x80_0000_0000),
     |_| tables(gic::GICD),
     |_| tables(0x0900_0000),
     |_| vectors(0x80_0000_0000),
     |_| vectors(gic::GICD),
-    // Undefined behind one instruction, by which there is time, if that is counted in instructions.
-    |_| {
-        guest::write(ZERO + 0x200, NOP);
-        vectors(ZERO)
-    },
     |_| interrupted(),
 ];
+
+/// The same within EL1: a table beyond the addresses that there are, and vectors that are undefined.
+const TIMELESS: [psci::Main; 2] = [|_| tables(1 << 40), |_| vectors(ZERO)];
+
+/// Starts the other vCPUs, and lets them have their turns; how many were started.
+fn lose(mains: &[psci::Main], vcpus: u64) -> usize {
+    let lost = mains.iter().zip(1..vcpus as usize).filter(|&(&main, cpu)| psci::start(cpu, main) == 0).count();
+    for _ in 0..10 {
+        hostile::yield_now();
+    }
+    lost
+}
 
 /// The MMU on, and its tables there.
 fn tables(at: u64) -> ! {
