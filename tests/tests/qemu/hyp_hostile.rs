@@ -3,8 +3,8 @@
 //! One case is one machine. Time is counted in instructions, so that each run is the same; what looks random has a seed, which is in
 //! the guests' records and so in a failure.
 
-use crate::hyp::{Ran, run, small};
-use crate::machine::{same, trial};
+use crate::hyp::{run, small};
+use crate::machine::{images, same, trial};
 use anyhow::{Context, Result, ensure};
 use hyp::result::End;
 use libtest_mimic::Trial;
@@ -27,11 +27,13 @@ struct Case {
     append: &'static str,
     /// Whether time is counted in instructions.
     icount: bool,
+    /// Whether this project's kernel is there too, with its demo suite.
+    suite: bool,
 }
 
 impl Case {
     const fn new(program: &'static str, cpu: &'static str, gic: u8) -> Case {
-        Case { program, cpu, gic, smp: 1, vcpus: 1, rounds: 100, append: "", icount: true }
+        Case { program, cpu, gic, smp: 1, vcpus: 1, rounds: 100, append: "", icount: true, suite: false }
     }
 
     const fn vcpus(self, vcpus: u8) -> Case {
@@ -45,6 +47,10 @@ impl Case {
     /// For a guest that stops the time, if it is counted in instructions, by executing none.
     const fn real_time(self) -> Case {
         Case { icount: false, ..self }
+    }
+
+    const fn suite(self) -> Case {
+        Case { suite: true, ..self }
     }
 
     const fn append(self, append: &'static str) -> Case {
@@ -66,9 +72,9 @@ const CASES: &[Case] = &[
     Case::new("hostile_walks", "max", 3).vcpus(7),
     Case::new("hostile_walks", "cortex-a53", 2).vcpus(7),
     Case::new("hostile_walks", "cortex-a72", 3).vcpus(3).append("set=1").real_time().rounds(8),
-    Case::new("hostile_storms", "cortex-a72", 3).vcpus(8).append("set=0 turns=20"),
-    Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=20"),
-    Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=20"),
+    Case::new("hostile_storms", "cortex-a72", 3).vcpus(8).rounds(200).append("set=0 turns=400").suite(),
+    Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=100"),
+    Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=30"),
     Case::new("hostile_instructions", "max", 3),
     Case::new("hostile_instructions", "cortex-a53", 3),
     Case::new("hostile_instructions", "cortex-a72", 2),
@@ -91,12 +97,16 @@ fn beside_canary(case: &Case) -> Result<()> {
         vcpus: case.vcpus,
         ..small(case.program)
     };
+    let mut guests = vec![canary, hostile];
+    if case.suite {
+        guests.push(Guest { append: "records loglevel=off".into(), ..Guest::kernel(images(false), "kernel") });
+    }
     let config = Config {
         cpu: case.cpu.into(),
         gic: case.gic,
         smp: case.smp,
         icount: case.icount.then_some(5),
-        guests: vec![canary, hostile],
+        guests,
         timeout: Some(Duration::from_secs(120)),
         ..Config::default()
     };
@@ -105,7 +115,9 @@ fn beside_canary(case: &Case) -> Result<()> {
         for guest in ran.summary()?.guests {
             same(&format!("end of {}", guest.name), guest.end, Some(End::PoweredOff))?;
         }
-        same("what was wrong", records(ran, "wrong").collect(), Vec::<&Value>::new())?;
+        let wrong = ran.records.iter().filter(|record| record["kind"] == "wrong" || record["kind"] == "guest_failure");
+        same("what was wrong", wrong.collect(), Vec::<&Value>::new())?;
+        same("suites", ran.console.matches(" programs, 0 failed").count(), usize::from(case.suite))?;
         let told = |kind: &str, seed: u64| {
             let is = |record: &Value| record["kind"] == kind && record["seed"] == seed;
             ran.records.iter().position(is).with_context(|| format!("no {kind} record"))
@@ -123,10 +135,11 @@ fn beside_canary(case: &Case) -> Result<()> {
         let undone = |(name, value): (&String, &Value)| name != "wrong" && value == 0;
         ensure!(!ran.records[hostile].as_object().context("no object")?.iter().any(undone), "{}", ran.records[hostile]);
         ensure!(hostile < honest, "the hostile guest ended last");
+        if case.suite {
+            // That came to its end in a storm that lasted.
+            let counters = ran.records.iter().position(|record| record["kind"] == "counters");
+            ensure!(counters < Some(hostile), "the hostile guest ended before the suite");
+        }
         Ok(())
     })
-}
-
-fn records<'a>(ran: &'a Ran, kind: &str) -> impl Iterator<Item = &'a Value> {
-    ran.records.iter().filter(move |record| record["kind"] == kind)
 }

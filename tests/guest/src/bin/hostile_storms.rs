@@ -26,12 +26,19 @@ static TARGETS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
 const INTERRUPTS: [psci::Main; 7] = [
     |cpu| interrupts(|| TARGETS[cpu].store(1 << cpu, Relaxed), Some(SGI)),
-    |cpu| interrupts(|| TARGETS[cpu].store(0xff, Relaxed), Some(SGI)),
+    // To all but the first, which would not wait then.
+    |cpu| interrupts(|| TARGETS[cpu].store(0xfe, Relaxed), Some(SGI)),
     // Due, and ended without being served.
     |_| interrupts(|| timer::set_virtual(0), None),
     |_| interrupts(|| timer::set_physical(0), None),
-    // Its line stays up: UARTIMSC.TXIM.
-    |_| interrupts(|| guest::write(UART + 0x38, 1_u32 << 5), None),
+    // Its line stays up: UARTIMSC.TXIM, once something was sent.
+    |_| {
+        let send = || {
+            guest::write(UART + 0x38, 1_u32 << 5);
+            guest::write(UART, u32::from(b'\n'));
+        };
+        interrupts(send, None)
+    },
     |_| loop {
         hostile::yield_now();
     },
@@ -40,6 +47,8 @@ const INTERRUPTS: [psci::Main; 7] = [
         loop {
             guest::wait();
             psci::call(CPU_SUSPEND, 0, 0, 0);
+            // SAFETY: a hint.
+            unsafe { asm!("wfe", options(nostack, preserves_flags)) };
         }
     },
 ];

@@ -146,7 +146,7 @@ const TIMELESS: [psci::Main; 2] = [|_| tables(1 << 40), |_| vectors(ZERO)];
 /// Starts the other vCPUs, and lets them have their turns; how many were started.
 fn lose(mains: &[psci::Main], vcpus: u64) -> usize {
     let lost = mains.iter().zip(1..vcpus as usize).filter(|&(&main, cpu)| psci::start(cpu, main) == 0).count();
-    for _ in 0..10 {
+    for _ in 0..30 {
         hostile::yield_now();
     }
     lost
