@@ -141,7 +141,10 @@ pub fn argument(dtb: u64, key: &[u8]) -> u64 {
     let byte = |at: u64| read::<u8>(dtb + at);
     let is_key = |&at: &u64| key.iter().zip(at..).all(|(wanted, at)| byte(at) == *wanted);
     let found = (0..size - key.len() as u64).find(is_key).map_or(size, |at| at + key.len() as u64);
-    (found..size).map(byte).take_while(u8::is_ascii_digit).fold(0, |number, digit| 10 * number + u64::from(digit - b'0'))
+    (found..size)
+        .map(byte)
+        .take_while(u8::is_ascii_digit)
+        .fold(0, |number, digit| 10 * number + u64::from(digit - b'0'))
 }
 
 /// Tells the test what went wrong, and ends this vCPU; with the last one the guest is killed.

@@ -60,7 +60,10 @@ static WRONG: AtomicU64 = AtomicU64::new(0);
 /// Something is not as it was left.
 fn compare(round: u64, what: core::fmt::Arguments<'_>, expected: u64, found: u64) {
     if expected != found && WRONG.fetch_add(1, SeqCst) < 8 {
-        record!("wrong", "\"round\":{round},\"what\":\"{what}\",\"expected\":\"{expected:#x}\",\"found\":\"{found:#x}\"");
+        record!(
+            "wrong",
+            "\"round\":{round},\"what\":\"{what}\",\"expected\":\"{expected:#x}\",\"found\":\"{found:#x}\""
+        );
     }
 }
 

@@ -32,8 +32,8 @@ fn main(dtb: u64) -> ! {
     // Each register once, in order, with all bits set; then by chance.
     for &(frame, size) in frames {
         for address in (frame..frame + size).step_by(4).filter(|&address| address != UART) {
-            for words in [LOADS, STORES].as_flattened() {
-                count(access(address, *words, !0));
+            for word in [LOADS[2], STORES[2]] {
+                count(access(address, word, !0));
             }
         }
     }

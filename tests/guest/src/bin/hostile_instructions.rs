@@ -87,13 +87,25 @@ fn main(dtb: u64) -> ! {
         for code in 0..1 << 14 {
             // CP14 and CP15; always, and by a condition.
             let condition = if random.below(8) != 0 { 14 } else { random.below(14) as u32 };
-            let words = [false, true].map(|read| coprocessor(14 | random.next() as u32 & 1, read, code) | condition << 28);
+            let words =
+                [false, true].map(|read| coprocessor(14 | random.next() as u32 & 1, read, code) | condition << 28);
             words.into_iter().for_each(|word| count(el0(&mut random, pstate::A32, &[word])));
         }
         // SVC; HVC; SMC; HLT, also #0xf000; ERET; WFI; WFE; UDF; SETEND BE; LDM and LDRD of what R1 says.
         for word in [
-            0xef00_0000, 0xef12_3456, 0xe140_0070, 0xe160_0070, 0xe100_0070, 0xe10f_0070, 0xe160_006e, 0xe320_f003,
-            0xe320_f002, 0xe7f0_00f0, 0xf101_0200, 0xe891_003c, 0xe1c1_20d0,
+            0xef00_0000,
+            0xef12_3456,
+            0xe140_0070,
+            0xe160_0070,
+            0xe100_0070,
+            0xe10f_0070,
+            0xe160_006e,
+            0xe320_f003,
+            0xe320_f002,
+            0xe7f0_00f0,
+            0xf101_0200,
+            0xe891_003c,
+            0xe1c1_20d0,
         ] {
             for _ in 0..8 {
                 count(el0(&mut random, pstate::A32, &[word]));

@@ -79,7 +79,8 @@ fn main(dtb: u64) -> ! {
     let (vcpus, turns) = (argument(b"vcpus="), argument(b"turns="));
     let storms = if argument(b"set=") == 0 { INTERRUPTS } else { LOOPS };
     gic::init();
-    let started = storms.into_iter().zip(1..vcpus as usize).filter(|&(storm, cpu)| psci::start(cpu, storm) == 0).count();
+    let started =
+        storms.into_iter().zip(1..vcpus as usize).filter(|&(storm, cpu)| psci::start(cpu, storm) == 0).count();
     for _ in 0..turns {
         hostile::yield_now();
     }

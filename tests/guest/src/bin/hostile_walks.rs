@@ -109,7 +109,13 @@ fn anything(random: &mut Random) -> u64 {
             // Half of them lead on: to a table, or to a block or page of RAM or of something else.
             let descriptor = match random.below(4) {
                 0 => TABLE + (random.below(2) << 12) | 0b11,
-                1 => 0x4000_0000 + (random.next() & 0x3fff_f000) | random.next() & 0xfc | 1 << 10 | 0b01 | random.below(2) << 1,
+                1 => {
+                    0x4000_0000 + (random.next() & 0x3fff_f000)
+                        | random.next() & 0xfc
+                        | 1 << 10
+                        | 0b01
+                        | random.below(2) << 1
+                }
                 _ => random.next(),
             };
             guest::write(TABLE + 8 * entry, descriptor);
