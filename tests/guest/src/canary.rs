@@ -6,7 +6,7 @@ const MARK: u64 = 0xca7a;
 
 /// The value of number `index` in a round: marked in both its halves.
 pub fn value(seed: u64, round: u64, index: u64) -> u64 {
-    let random = Random::new(seed << 48 ^ round << 24 ^ index).next();
+    let random = Random::new(seed << 48 ^ round << 24 ^ index).word();
     random & 0xffff_0000_ffff | MARK << 48 | MARK << 16
 }
 

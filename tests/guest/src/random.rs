@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,13 +21,13 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.word() % end
     }
 
     /// A number of any magnitude: as many of its upper bits are 0, or 1, as it happens.
     pub fn any(&mut self) -> u64 {
         let shift = self.below(64);
-        let value = self.next() >> shift;
+        let value = self.word() >> shift;
         if self.below(4) == 0 { !value } else { value }
     }
 }

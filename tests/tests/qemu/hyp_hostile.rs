@@ -72,7 +72,7 @@ const CASES: &[Case] = &[
     Case::new("hostile_walks", "max", 3).vcpus(7),
     Case::new("hostile_walks", "cortex-a53", 2).vcpus(7),
     Case::new("hostile_walks", "cortex-a72", 3).vcpus(3).append("set=1").real_time().rounds(8),
-    Case::new("hostile_storms", "cortex-a72", 3).vcpus(4).rounds(400).append("set=0 turns=900").suite(),
+    Case::new("hostile_storms", "cortex-a72", 3).vcpus(2).rounds(500).append("set=0 turns=2400").suite(),
     Case::new("hostile_storms", "max", 3).vcpus(8).append("set=0 turns=100"),
     Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=100"),
     Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=30"),

@@ -121,7 +121,7 @@ fn main(dtb: u64) -> ! {
 
 /// All registers at once.
 fn registers(seed: u64, round: u64, kept: &mut [Kept]) {
-    let mut devices = DEVICES.map(|address| guest::read::<u32>(address));
+    let mut devices = DEVICES.map(guest::read::<u32>);
     let mut fp: [u64; 64] = core::array::from_fn(|index| value(seed, round, 1000 + index as u64));
     for (index, Kept { register, original, .. }) in kept.iter().enumerate() {
         write(*register, original ^ (original ^ value(seed, round, index as u64)) & register.free_bits());

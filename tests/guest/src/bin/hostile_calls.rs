@@ -36,7 +36,7 @@ fn main(dtb: u64) -> ! {
     for number in 0..=0xffff_u32 {
         if number < 256 || number % 61 == 0 {
             for conduit in [HVC, SMC] {
-                call(conduit | number << 5, random.next() as u32 | 1 << 31, &mut random);
+                call(conduit | number << 5, random.word() as u32 | 1 << 31, &mut random);
                 calls += 1;
             }
         }
@@ -44,7 +44,7 @@ fn main(dtb: u64) -> ! {
     for owner in 0..64_u32 {
         for kind in 0..4_u32 {
             for number in 0..0x50 {
-                let number = if number < 0x30 { number } else { random.next() as u32 & 0xffff };
+                let number = if number < 0x30 { number } else { random.word() as u32 & 0xffff };
                 let function = kind << 30 | owner << 24 | number;
                 if !is_last(function) {
                     call([HVC, SMC][calls as usize & 1], function, &mut random);
@@ -75,7 +75,7 @@ fn is_last(function: u32) -> bool {
 /// One call with random arguments.
 fn call(word: u32, function: u32, random: &mut Random) {
     let mut attempt = Attempt { x: core::array::from_fn(|_| random.any()) };
-    attempt.x[0] = random.next() << 32 | u64::from(function);
+    attempt.x[0] = random.word() << 32 | u64::from(function);
     let before = attempt.x;
     let taken = attempt.run(pstate::EL1H, &[word]);
     let workaround = word == HVC && matches!(function, 0x8000_8000 | 0x8000_7fff | 0x8000_3fff);

@@ -72,7 +72,7 @@ fn access(address: u64, word: u32, value: u64) -> bool {
     attempt.x[1] = address;
     let taken = attempt.run(pstate::EL1H, &[word]);
     let aborted = (taken.slot, taken.class(), taken.offset) == (slot::SYNC, class::DATA, 0);
-    if !taken.done() && !(aborted && taken.far.wrapping_sub(address) < 16) {
+    if !(taken.done() || aborted && taken.far.wrapping_sub(address) < 16) {
         hostile::wrong(format_args!("{word:#x} of {address:#x} ended in {taken:x?}"));
     }
     if taken.done() && attempt.x[0] != value && canary::is_marked(attempt.x[0]) {

@@ -88,7 +88,7 @@ fn main(dtb: u64) -> ! {
             // CP14 and CP15; always, and by a condition.
             let condition = if random.below(8) != 0 { 14 } else { random.below(14) as u32 };
             let words =
-                [false, true].map(|read| coprocessor(14 | random.next() as u32 & 1, read, code) | condition << 28);
+                [false, true].map(|read| coprocessor(14 | random.word() as u32 & 1, read, code) | condition << 28);
             words.into_iter().for_each(|word| count(el0(&mut random, pstate::A32, &[word])));
         }
         // SVC; HVC; SMC; HLT, also #0xf000; ERET; WFI; WFE; UDF; SETEND BE; LDM and LDRD of what R1 says.
@@ -112,7 +112,7 @@ fn main(dtb: u64) -> ! {
             }
         }
         for _ in 0..10_000 {
-            let word = random.next();
+            let word = random.word();
             // Most of A32 is conditional; always is what most do.
             let a32 = if random.below(4) == 0 { word as u32 } else { word as u32 & 0x0fff_ffff | 0xe000_0000 };
             count(el0(&mut random, pstate::A32, &[a32]));
@@ -124,7 +124,7 @@ fn main(dtb: u64) -> ! {
 
 /// A word: anything, or of a class of instructions that is rare among all words.
 fn a64(random: &mut Random) -> u32 {
-    let word = random.next() as u32;
+    let word = random.word() as u32;
     match random.below(4) {
         // System; exceptions; loads and stores.
         0 => word & 0x003f_ffff | 0xd500_0000,

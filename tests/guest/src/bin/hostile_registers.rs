@@ -28,7 +28,7 @@ fn main(dtb: u64) -> ! {
                 }
                 Err(taken) => refused(register, taken, level),
             }
-            for value in [0, !0, random.next()] {
+            for value in [0, !0, random.word()] {
                 let value = match (original, register) {
                     (Ok(original), SCTLR_EL1) => original ^ (original ^ value) & register.free_bits(),
                     _ => value,
@@ -38,8 +38,11 @@ fn main(dtb: u64) -> ! {
                     Err(taken) => refused(register, taken, level),
                 }
             }
-            if let Ok(original) = original {
-                // A register may be one that is read only.
+            // What it needs is as it was; the others stay so, for the honest guest to stumble over.
+            if let Ok(original) = original
+                && register.free_bits() != !0
+            {
+                // It may be one that is read only.
                 let _ = register.write(level, original);
             }
         }
@@ -82,7 +85,7 @@ fn instructions(level: u64, random: &mut Random) -> u64 {
         for base in [0xd508_0000, 0xd528_0000] {
             // DC ZVA and its like fill what they are given.
             let fills = matches!(code, 0x1ba1 | 0x1ba3 | 0x1ba4);
-            let values = if fills { [SCRATCH; 3] } else { [SCRATCH, !0, random.next()] };
+            let values = if fills { [SCRATCH; 3] } else { [SCRATCH, !0, random.word()] };
             for value in values {
                 let mut attempt = Attempt::new(value);
                 let taken = attempt.run(level, &[base | code << 5]);

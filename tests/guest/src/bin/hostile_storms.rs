@@ -18,6 +18,14 @@ const SGI: u32 = 3;
 /// PSCI's CPU_SUSPEND.
 const CPU_SUSPEND: u32 = 0xc400_0001;
 
+/// Assembly that never ends.
+macro_rules! forever {
+    ($($code:tt)*) => {
+        // SAFETY: it costs time, and nothing else.
+        unsafe { asm!($($code)*, options(noreturn)) }
+    };
+}
+
 /// Interrupts by vCPU.
 static TAKEN: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
@@ -54,15 +62,14 @@ const INTERRUPTS: [psci::Main; 7] = [
 ];
 
 const LOOPS: [psci::Main; 7] = [
-    // SAFETY, of all: it never ends, and harms nobody.
-    |_| unsafe { asm!("b .", options(noreturn)) },
+    |_| forever!("b ."),
     // DC CISW.
-    |_| unsafe { asm!("0: dc cisw, xzr", "b 0b", options(noreturn)) },
-    |_| unsafe { asm!("0: tlbi vmalle1is", "ic ialluis", "dsb sy", "isb", "b 0b", options(noreturn)) },
+    |_| forever!("0: dc cisw, xzr", "b 0b"),
+    |_| forever!("0: tlbi vmalle1is", "ic ialluis", "dsb sy", "isb", "b 0b"),
     |_| loop {
         psci::call(0, 0, 0, 0);
     },
-    |_| unsafe { asm!("0: msr cntp_cval_el0, xzr", "msr cntp_ctl_el0, {0}", "b 0b", in(reg) 1_u64, options(noreturn)) },
+    |_| forever!("0: msr cntp_cval_el0, xzr", "msr cntp_ctl_el0, {0}", "b 0b", in(reg) 1_u64),
     |_| loop {
         guest::write(gic::GICD + gic::ISPENDR + 4, !0_u32);
         guest::write(gic::GICD + gic::ISENABLER + 4, !0_u32);
@@ -102,8 +109,7 @@ fn interrupts(begin: impl FnOnce(), sgi: Option<u32>) -> ! {
         gic::send_sgi(sgi, TARGETS[guest::cpu()].load(Relaxed) as u8);
     }
     guest::unmask_irqs();
-    // SAFETY: as above.
-    unsafe { asm!("b .", options(noreturn)) }
+    forever!("b .")
 }
 
 fn exception(frame: &mut Frame) {

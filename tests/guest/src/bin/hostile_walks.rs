@@ -36,7 +36,7 @@ fn main(dtb: u64) -> ! {
         write_sysreg!("tcr_el1", tcr | 0b10 << 30 | 0b11 << 28 | 0b01 << 26 | 0b01 << 24 | 25 << 16);
     }
     let devices = (gic::GICD..0x0a00_0000).step_by(0x1_0000).chain([gic::GICC, gic::GICC + 0x1000]);
-    let beyond = (0..64).map(|_| random.next() & 0xffff_ffff_f000).collect();
+    let beyond = (0..64).map(|_| random.word() & 0xffff_ffff_f000).collect();
     let nowhere = (0..48).map(|bit| 1_u64 << bit & !0xfff).filter(|&at| at != 1 << 30);
     let mut aborts = 0_u64;
     for table in devices.chain(nowhere).chain(Numbers::into_iter(beyond)) {
@@ -45,7 +45,7 @@ fn main(dtb: u64) -> ! {
         let descriptor = table & 0xffff_ffff_f000 | 0b11;
         guest::write(TABLE, descriptor);
         aborts += walk(TABLE);
-        guest::write(TABLE, TABLE + 0x1000 | 0b11);
+        guest::write(TABLE, (TABLE + 0x1000) | 0b11);
         guest::write(TABLE + 0x1000, descriptor);
         aborts += walk(TABLE);
     }
@@ -108,22 +108,22 @@ fn anything(random: &mut Random) -> u64 {
         for entry in 0..1024 {
             // Half of them lead on: to a table, or to a block or page of RAM or of something else.
             let descriptor = match random.below(4) {
-                0 => TABLE + (random.below(2) << 12) | 0b11,
+                0 => (TABLE + (random.below(2) << 12)) | 0b11,
                 1 => {
-                    0x4000_0000 + (random.next() & 0x3fff_f000)
-                        | random.next() & 0xfc
+                    (0x4000_0000 + (random.word() & 0x3fff_f000))
+                        | random.word() & 0xfc
                         | 1 << 10
                         | 0b01
                         | random.below(2) << 1
                 }
-                _ => random.next(),
+                _ => random.word(),
             };
             guest::write(TABLE + 8 * entry, descriptor);
         }
         set_table(TABLE);
         for _ in 0..50 {
             let mut attempt = Attempt::new(0);
-            let address = UPPER | random.next() >> 25;
+            let address = UPPER | random.word() >> 25;
             attempt.x[1] = address & !7;
             let taken = attempt.run(pstate::EL1H, &[ACCESSES[0]]);
             mapped += u64::from(taken.done());
