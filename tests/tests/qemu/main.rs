@@ -9,6 +9,7 @@ mod commands;
 mod counters;
 mod faults;
 mod hyp;
+mod hyp_hostile;
 mod hyp_serror;
 mod hyp_trace;
 mod ktest;
@@ -45,6 +46,7 @@ fn all() -> Vec<Trial> {
         hyp::trials(),
         hyp_serror::trials(),
         hyp_trace::trials(),
+        hyp_hostile::trials(),
         ktest::trials(),
         linux::trials(),
         page::trials(),
