@@ -94,13 +94,11 @@ impl Vgic {
     pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
         let access = self.decode(vcpu, region, offset, size)?;
         // As many bits of the value as there are for each interrupt.
-        let each = |bits: u32, value: &dyn Fn(Key, &Irq) -> u64| {
-            let (keys, mut all) = (self.keys(&access, size, bits), 0);
-            for (key, irq) in keys.clone().zip(&self.irqs[keys.start.into()..keys.end.into()]) {
-                all |= value(key, irq) << (u32::from(key - keys.start) * bits);
-            }
-            all
+        let each = |bits: u32, value: &dyn Fn(Key) -> u64| {
+            let keys = self.keys(&access, size, bits);
+            keys.clone().fold(0, |all, key| all | value(key) << (u32::from(key - keys.start) * bits))
         };
+        let irq = |key: Key| &self.irqs[usize::from(key)];
         let vcpus = self.vcpus.len() as u64;
         let value = match access.register {
             Register::Ctlr => u64::from(self.ctlr) | if self.version == Version::V3 { ARE_DS } else { 0 },
@@ -115,25 +113,21 @@ impl Vgic {
                 ((n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4) >> access.shift
             }
             Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
-            Register::Bits(bits) => each(1, &|key, irq| {
-                u64::from(match bits {
-                    Bits::Group => irq.group1,
-                    Bits::SetEnable | Bits::ClearEnable => irq.enabled,
-                    Bits::SetPending | Bits::ClearPending => self.is_pending(key),
-                    Bits::SetActive | Bits::ClearActive => self.is_active(key),
-                })
-            }),
-            Register::Priority => each(8, &|_, irq| irq.priority.into()),
+            Register::Bits(bits) => self.read_bits(bits, self.word_of(&access)).into(),
+            Register::Priority => each(8, &|key| irq(key).priority.into()),
             // Of a guest with one vCPU these are RAZ/WI (IHI 0048, 4.3.12).
             Register::Targets if vcpus == 1 => 0,
             Register::Targets if access.first < PRIVATE as u32 => 0x0101_0101 << vcpu,
-            Register::Targets => each(8, &|_, irq| irq.route),
-            Register::Config => each(2, &|_, irq| u64::from(!irq.level) << 1),
-            Register::SgiSources { .. } => each(8, &|key, irq| {
-                let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
-                (irq.sources | loaded).into()
+            Register::Targets => each(8, &|key| irq(key).route),
+            Register::Config => each(2, &|key| {
+                let word = &self.words[usize::from(key) / PRIVATE];
+                u64::from(!word.level >> (usize::from(key) % PRIVATE) & 1) << 1
             }),
-            Register::Router => each(64, &|_, irq| irq.route) >> access.shift,
+            Register::SgiSources { .. } => each(8, &|key| {
+                let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
+                (irq(key).sources | loaded).into()
+            }),
+            Register::Router => each(64, &|key| irq(key).route) >> access.shift,
             Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
         };
         Ok(value & u64::MAX >> (64 - 8 * size))
@@ -157,11 +151,13 @@ impl Vgic {
         };
         match access.register {
             Register::Ctlr => {
-                self.ctlr = value as u32 & 0b11;
-                (0..self.irqs.len() as Key).for_each(|key| self.update(key));
+                let before = replace(&mut self.ctlr, value as u32 & 0b11);
+                if before != self.ctlr {
+                    (0..self.irqs.len() as Key).for_each(|key| self.update(key));
+                }
             }
             Register::Waker(n) => self.vcpus[n].asleep = value & PROCESSOR_SLEEP != 0,
-            Register::Bits(bits) => each(1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
+            Register::Bits(bits) => self.write_bits(vcpu, bits, self.word_of(&access), value as u32),
             Register::Priority => each(8, &|vgic, key, priority| {
                 if let Place::Pending(_) = vgic.irqs[usize::from(key)].place {
                     vgic.place(key, Place::Nowhere);
@@ -175,7 +171,8 @@ impl Vgic {
             Register::Config => each(2, &|vgic, key, config| {
                 // SGIs are edge-triggered for good.
                 if vgic.intid(key) >= SGIS {
-                    vgic.irqs[usize::from(key)].level = config & 0b10 == 0;
+                    let (word, bit) = vgic.word(key);
+                    word.level = word.level & !bit | mask(config & 0b10 == 0) & bit;
                     vgic.update(key);
                 }
             }),
@@ -190,10 +187,12 @@ impl Vgic {
             }
             Register::SgiSources { set } => each(8, &|vgic, key, sources| {
                 let sources = sources as u8 & ((1u16 << vgic.vcpus.len()) - 1) as u8;
-                if set {
-                    vgic.irqs[usize::from(key)].sources |= sources;
-                } else {
-                    vgic.irqs[usize::from(key)].sources &= !sources;
+                let irq = &mut vgic.irqs[usize::from(key)];
+                irq.sources = if set { irq.sources | sources } else { irq.sources & !sources };
+                let pending = mask(irq.sources != 0);
+                let (word, bit) = vgic.word(key);
+                word.latch = word.latch & !bit | pending & bit;
+                if !set {
                     if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| loaded.sources() & sources != 0) {
                         loaded.latch = false;
                     }
@@ -215,38 +214,89 @@ impl Vgic {
         Ok(take(&mut self.kick))
     }
 
-    fn write_bit(&mut self, vcpu: usize, bits: Bits, key: Key, bit: bool) {
-        let (sgi_of_v2, active) = (self.is_sgi_of_v2(key), self.is_active(key));
-        let irq = &mut self.irqs[usize::from(key)];
-        match bits {
-            Bits::Group => irq.group1 = bit,
-            _ if !bit => return,
-            Bits::SetEnable => {
-                if irq.hw.is_some() && !irq.enabled {
-                    // The line was high some time ago: the physical interrupt, let go, says whether it still is.
-                    irq.line = false;
-                }
-                irq.enabled = true;
-            }
-            // SGIs of GICv2 are always enabled, and their pending bits are in GICD_SPENDSGIR.
-            Bits::ClearEnable | Bits::SetPending | Bits::ClearPending if sgi_of_v2 => return,
-            Bits::ClearEnable => irq.enabled = false,
-            Bits::SetPending => irq.latch = true,
-            Bits::ClearPending => {
-                irq.clear_pending();
-                if let Some(loaded) = self.loaded_mut(key) {
-                    (loaded.latch, loaded.line) = (false, false);
-                }
-            }
-            Bits::SetActive if !active => {
-                irq.active = true;
-                irq.active_on = irq.target.unwrap_or(vcpu as u8);
-                (irq.active_priority, irq.active_source) = (irq.priority, 0);
-            }
-            Bits::SetActive => return,
-            Bits::ClearActive => return self.clear_active(key),
+    /// Which word has the bits of an access to a register with a bit for each interrupt.
+    fn word_of(&self, access: &Access) -> usize {
+        match access.first as usize / PRIVATE {
+            0 => access.bank,
+            word => self.vcpus.len() - 1 + word,
         }
-        self.update(key);
+    }
+
+    fn read_bits(&self, bits: Bits, index: usize) -> u32 {
+        let Some(word) = self.words.get(index) else { return 0 };
+        match bits {
+            Bits::Group => word.group1,
+            Bits::SetEnable | Bits::ClearEnable => word.enabled,
+            Bits::SetPending | Bits::ClearPending => {
+                word.pending() | self.loaded_bits(index, |loaded| loaded.latch || loaded.line)
+            }
+            Bits::SetActive | Bits::ClearActive => self.active_bits(index),
+        }
+    }
+
+    /// Which interrupts of a word are active, as far as is known.
+    fn active_bits(&self, index: usize) -> u32 {
+        self.words[index].active | self.loaded_bits(index, |loaded| loaded.active && loaded.was_active)
+    }
+
+    /// Which interrupts of a word are in List Registers of which something holds.
+    fn loaded_bits(&self, index: usize, holds: impl Fn(&Loaded) -> bool) -> u32 {
+        let here = |loaded: &&Loaded| usize::from(loaded.key) / PRIVATE == index && holds(loaded);
+        let loaded = self.vcpus.iter().flat_map(|vcpu| &vcpu.lrs).filter(here);
+        loaded.fold(0, |all, loaded| all | 1 << (usize::from(loaded.key) % PRIVATE))
+    }
+
+    /// A write to a register with a bit for each interrupt; a 1 does what its name says, but in GICD_IGROUPR.
+    fn write_bits(&mut self, vcpu: usize, bits: Bits, index: usize, value: u32) {
+        if index >= self.words.len() {
+            return;
+        }
+        let active = self.active_bits(index);
+        let word = &mut self.words[index];
+        // SGIs of GICv2 are always enabled, and their pending bits are in GICD_SPENDSGIR.
+        let fixed = mask(self.version == Version::V2 && index < self.vcpus.len()) & SGI_BITS;
+        let mut which = match bits {
+            Bits::Group => value ^ replace(&mut word.group1, value),
+            Bits::SetEnable => value & !word.enabled,
+            Bits::ClearEnable => value & word.enabled & !fixed,
+            Bits::SetPending | Bits::ClearPending => value & !fixed,
+            Bits::SetActive => value & !active,
+            Bits::ClearActive => value,
+        };
+        match bits {
+            Bits::SetEnable => {
+                // The line was high some time ago: the physical interrupt, let go, says whether it still is.
+                word.line &= !(which & word.linked);
+                word.enabled |= which;
+            }
+            Bits::ClearEnable => word.enabled &= !which,
+            Bits::SetPending => word.latch |= which,
+            Bits::ClearPending => word.clear_pending(which),
+            Bits::SetActive => word.active |= which,
+            Bits::Group | Bits::ClearActive => {}
+        }
+        while which != 0 {
+            let key = (index * PRIVATE) as Key + which.trailing_zeros() as Key;
+            which &= which - 1;
+            match bits {
+                Bits::ClearPending => {
+                    if let Some(loaded) = self.loaded_mut(key) {
+                        (loaded.latch, loaded.line) = (false, false);
+                    }
+                }
+                Bits::SetActive => {
+                    let irq = &mut self.irqs[usize::from(key)];
+                    irq.active_on = irq.target.unwrap_or(vcpu as u8);
+                    (irq.active_priority, irq.active_source) = (irq.priority, 0);
+                }
+                Bits::ClearActive => {
+                    self.clear_active(key);
+                    continue;
+                }
+                Bits::Group | Bits::SetEnable | Bits::ClearEnable | Bits::SetPending => {}
+            }
+            self.update(key);
+        }
     }
 
     /// The interrupts of an access with so many bits for each; there may be fewer.
@@ -254,16 +304,6 @@ impl Vgic {
         let end = self.irqs.len() as Key;
         let start = self.key(access.bank, access.first).unwrap_or(end);
         start..end.min(start + (8 * size as u32).div_ceil(bits) as Key)
-    }
-
-    fn is_pending(&self, key: Key) -> bool {
-        let loaded = |loaded: &Loaded| loaded.latch || loaded.line;
-        self.irqs[usize::from(key)].is_pending() || self.loaded(key).is_some_and(loaded)
-    }
-
-    fn is_active(&self, key: Key) -> bool {
-        let loaded = |loaded: &Loaded| loaded.active && loaded.was_active;
-        self.irqs[usize::from(key)].active || self.loaded(key).is_some_and(loaded)
     }
 
     fn decode(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<Access, Refused> {
@@ -315,12 +355,12 @@ impl Vgic {
                 _ => (Register::Reserved, 0),
             },
         };
-        let sizes: &[usize] = match register {
-            Register::Priority | Register::Targets | Register::SgiSources { .. } => &[1, 4],
-            Register::GicrTyper(_) | Register::Router => &[4, 8],
-            _ => &[4],
+        let sizes = match register {
+            Register::Priority | Register::Targets | Register::SgiSources { .. } => 1 | 4,
+            Register::GicrTyper(_) | Register::Router => 4 | 8,
+            _ => 4,
         };
-        if !sizes.contains(&size) {
+        if sizes & size == 0 {
             return Err(Refused);
         }
         // With affinity routing SGIs and PPIs are in the redistributor and only there.
