@@ -29,6 +29,7 @@ use trap::fault::FaultStatus;
 /// CPU does not tell it, or the access was the CPU's own, to a translation table of the guest: nothing to emulate.
 ///
 /// HPFAR_EL2 is UNKNOWN but after certain faults of stage 2 (Arm ARM, pseudo-code `IPAValid`).
+#[inline]
 pub fn address(abort: &Abort, far: u64, hpfar: u64) -> Option<u64> {
     use FaultStatus::{AccessFlag, AddressSize, Translation};
     // FIPA, bits 43:4, is the page's number.
@@ -58,6 +59,7 @@ pub struct Access {
 impl Access {
     /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF,
     /// WnR); none if it is not told (ISV), or was no load or store but cache maintenance.
+    #[inline]
     pub fn from_syndrome(access: DataAccess) -> Option<Access> {
         let transfer = access.transfer.filter(|_| !access.maintenance)?;
         Some(Access {
@@ -70,11 +72,13 @@ impl Access {
     }
 
     /// What a store writes, cut to its size.
+    #[inline]
     pub fn stored(&self, x: &X) -> u64 {
         or_zero(x, self.register) & (u64::MAX >> self.unused())
     }
 
     /// Has a load put `value`, of which its size counts, into its register.
+    #[inline]
     pub fn load(&self, x: &mut X, value: u64) {
         let unused = self.unused();
         let value = value << unused;

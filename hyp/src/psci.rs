@@ -1,10 +1,10 @@
 //! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface", where each has a
 //! section of its name).
 //!
-//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no
+//! A guest calls them by [`smccc`](crate::smccc), whose own functions come first. What is optional and of no use to a guest is left out: there is no
 //! trusted OS to migrate, and nothing to suspend to.
 
-use crate::smccc::{Action, Caller, Vcpu};
+use crate::smccc::{Action, Call, Caller, Vcpu};
 use smccc::arch::SMCCC_VERSION;
 use smccc::psci::error::{ALREADY_ON, INVALID_ADDRESS, INVALID_PARAMETERS, NOT_SUPPORTED, ON_PENDING, SUCCESS};
 use smccc::psci::*;
@@ -15,9 +15,10 @@ const VERSION: Version = Version { major: 1, minor: 1 };
 /// PowerLevel.
 const POWER_STATE_RESERVED: u64 = !0x0301_ffff;
 
-/// What becomes of the call of `function` with these arguments, which were cut to 32 bits if it is a 32-bit one.
-pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> Action {
-    let [first, second, third] = arguments;
+/// What becomes of a call that [`smccc::call`](crate::smccc::call) leaves to others.
+#[inline]
+pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
+    let Call { function, arguments: [first, second, third], .. } = *call;
     let answer = |code: i32| Action::Return(code.into());
     match function {
         PSCI_VERSION => Action::Return(u32::from(VERSION).into()),
@@ -37,10 +38,15 @@ pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> A
     }
 }
 
+fn vcpus(caller: &Caller<'_>) -> impl Iterator<Item = Vcpu> {
+    (0..).map_while(caller.vcpus)
+}
+
 /// CPU_ON: the target must be off, and its entry point an instruction in the guest's RAM.
 fn cpu_on(target: u64, entry: u64, context: u64, caller: &Caller<'_>) -> Result<Action, i32> {
-    let vcpu = caller.vcpus.iter().position(|vcpu| vcpu.affinity == target).ok_or(INVALID_PARAMETERS)?;
-    match caller.vcpus[vcpu].state {
+    let found = vcpus(caller).enumerate().find(|(_, vcpu)| vcpu.affinity == target);
+    let (vcpu, Vcpu { state, .. }) = found.ok_or(INVALID_PARAMETERS)?;
+    match state {
         AffinityState::On => Err(ALREADY_ON),
         AffinityState::OnPending => Err(ON_PENDING),
         AffinityState::Off if !caller.ram.contains(&entry) || !entry.is_multiple_of(4) => Err(INVALID_ADDRESS),
@@ -57,11 +63,11 @@ fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
         3 => 0xff_ffff,
         _ => return INVALID_PARAMETERS,
     };
-    let matches = |vcpu: &&Vcpu| vcpu.affinity | ignored == target | ignored;
+    let matches = |vcpu: &Vcpu| vcpu.affinity | ignored == target | ignored;
     // One that is on counts before one that is on its way, and that before those that are off.
     let rank =
         |state| [AffinityState::Off, AffinityState::OnPending, AffinityState::On].iter().position(|&s| s == state);
-    let state = caller.vcpus.iter().filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
+    let state = vcpus(caller).filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
     state.map_or(INVALID_PARAMETERS, |state| state as i32)
 }
 
@@ -90,6 +96,7 @@ fn feature(function: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smccc::Conduit;
     use crate::smccc::tests::{caller, hvc};
     use proptest::prelude::*;
 
@@ -166,7 +173,8 @@ mod tests {
     #[test]
     fn features_are_the_calls_there_are() {
         for function in (0x8400_0000..0x8400_0020).chain(0xc400_0000..0xc400_0020) {
-            let there = call(function, [0; 3], &caller()) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
+            let call = Call::new(Conduit::Hvc, 0, [function.into(), 0, 0, 0]);
+            let there = super::call(&call, &caller()) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
             let told = hvc(PSCI_FEATURES, function.into(), 0, 0);
             assert_eq!(told, if there { Action::SUCCESS } else { Action::NOT_SUPPORTED }, "{function:#x}");
         }
@@ -176,7 +184,7 @@ mod tests {
         #[test]
         fn a_vcpu_starts_only_in_ram_and_only_when_off(target in 0_u64..0x200, entry: u64, context: u64) {
             if let Action::CpuOn { vcpu, entry: at, context: x0 } = hvc(PSCI_CPU_ON_64, target, entry, context) {
-                prop_assert_eq!(caller().vcpus[vcpu], Vcpu { affinity: target, state: AffinityState::Off });
+                prop_assert_eq!((caller().vcpus)(vcpu).unwrap(), Vcpu { affinity: target, state: AffinityState::Off });
                 prop_assert!(caller().ram.contains(&at) && at == entry && x0 == context);
             }
         }

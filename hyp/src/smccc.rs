@@ -2,9 +2,8 @@
 //! Convention").
 //!
 //! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes
-//! of one. The power calls are in [`psci`].
+//! of one that is the convention's own or nobody's; all others are for [`psci::call`](crate::psci::call).
 
-use crate::psci;
 use core::ops::Range;
 use smccc::arch::error::{NOT_SUPPORTED, SUCCESS};
 use smccc::arch::{
@@ -69,10 +68,9 @@ pub struct Vcpu {
 }
 
 /// The guest that calls, as far as answers depend on it.
-#[derive(Clone, Debug)]
 pub struct Caller<'a> {
-    /// Its vCPUs.
-    pub vcpus: &'a [Vcpu],
+    /// Its vCPUs, by index from 0 on.
+    pub vcpus: &'a dyn Fn(usize) -> Option<Vcpu>,
     /// Where its RAM is; a vCPU starts nowhere else.
     pub ram: Range<u64>,
     /// Which of SMCCC_ARCH_WORKAROUND_1, 2 and 3 there are.
@@ -128,26 +126,26 @@ impl Action {
     pub const SUCCESS: Action = Action::Return(SUCCESS as i64);
 }
 
-/// What becomes of `call`.
-pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
+/// What becomes of `call`, if it is not left to others.
+#[inline]
+pub fn call(call: &Call, caller: &Caller<'_>) -> Option<Action> {
     let Call { immediate, function, arguments, .. } = *call;
     // Other immediates are for conventions that are not ours (DEN0028, "SMC and HVC immediate value").
     if immediate != 0 {
-        return Action::NOT_SUPPORTED;
+        return Some(Action::NOT_SUPPORTED);
     }
-    match function {
+    Some(match function {
         SMCCC_VERSION => Action::Return(u32::from(VERSION).into()),
         SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, caller)),
-        _ => match workaround(function, caller) {
-            Some(Workaround::NotSupported) => Action::NOT_SUPPORTED,
-            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
+        _ if is_vendor_hypervisor(function) => Action::Vendor,
+        _ => match workaround(function, caller)? {
+            Workaround::NotSupported => Action::NOT_SUPPORTED,
+            _ if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
             // The branch predictor (1) and the branch history (3) are taken care of on each entry to the hypervisor, so
             // that the call itself was the workaround.
-            Some(_) => Action::SUCCESS,
-            None if is_vendor_hypervisor(function) => Action::Vendor,
-            None => psci::call(function, arguments, caller),
+            _ => Action::SUCCESS,
         },
-    }
+    })
 }
 
 /// SMCCC_ARCH_FEATURES. SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
@@ -178,6 +176,7 @@ const fn is_vendor_hypervisor(function: u32) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::psci;
     use proptest::prelude::*;
     use smccc::arch::SMCCC_ARCH_SOC_ID;
 
@@ -190,7 +189,7 @@ pub(crate) mod tests {
 
     pub(crate) fn caller() -> Caller<'static> {
         Caller {
-            vcpus: &VCPUS,
+            vcpus: &|index| VCPUS.get(index).copied(),
             ram: 0x4000_0000..0x8000_0000,
             workarounds: [Workaround::Required, Workaround::Unaffected, Workaround::NotSupported],
         }
@@ -198,7 +197,8 @@ pub(crate) mod tests {
 
     /// What becomes of an HVC #0 with these registers.
     pub(crate) fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Action {
-        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &caller())
+        let call = Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]);
+        super::call(&call, &caller()).unwrap_or_else(|| psci::call(&call, &caller()))
     }
 
     #[test]
@@ -248,8 +248,8 @@ pub(crate) mod tests {
     #[test]
     fn an_immediate_is_no_call_of_ours() {
         let registers = [SMCCC_VERSION.into(), 0, 0, 0];
-        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &caller()), Action::NOT_SUPPORTED);
-        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &caller()), Action::Return(0x1_0001));
+        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &caller()), Some(Action::NOT_SUPPORTED));
+        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &caller()), Some(Action::Return(0x1_0001)));
     }
 
     proptest! {

@@ -75,7 +75,18 @@ impl SystemRegisters {
     }
 
     /// What becomes of `access`, which writes `written` (the value of Rt, or 0 of xzr) if it is a write.
+    #[inline]
     pub fn access(&self, access: SystemAccess, written: u64) -> Action {
+        match access.register {
+            // ID registers, those not allocated too (HCR_EL2.TID3).
+            register @ SystemRegister { op0: 3, op1: 0, crn: 0, crm: 1..=7, .. } if access.read => {
+                Action::Read(self.id(register))
+            }
+            _ => self.other(access, written),
+        }
+    }
+
+    fn other(&self, access: SystemAccess, written: u64) -> Action {
         let SystemRegister { op0, op1, crn, crm, op2 } = access.register;
         let zero = if access.read { Action::Read(0) } else { Action::Ignore };
         match (op0, op1, crn, crm, op2) {
@@ -85,8 +96,6 @@ impl SystemRegisters {
             (2, 0, 1, 1, 4) if access.read => Action::Read(1 << 3),
             // The debug registers (MDCR_EL2.TDA, TDOSA, TDRA): no breakpoint hits, nothing steps, no debugger is there.
             (2, 0 | 3, ..) => zero,
-            // ID registers, those not allocated too (HCR_EL2.TID3).
-            (3, 0, 0, 1..=7, _) if access.read => Action::Read(self.id[usize::from(crm) - 1][usize::from(op2)]),
             // ACTLR_EL1 (HCR_EL2.TACR) is the implementation's.
             (3, 0, 1, 0, 1) => zero,
             // ERRIDR_EL1 and the records it counts, none (HCR_EL2.TERR).
@@ -106,6 +115,7 @@ impl SystemRegisters {
     }
 
     /// What the guest reads in an ID register, 0 in any other.
+    #[inline]
     pub fn id(&self, register: SystemRegister) -> u64 {
         match register {
             SystemRegister { op0: 3, op1: 0, crn: 0, crm: 1..=7, op2: 0..=7 } => {

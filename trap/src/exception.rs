@@ -321,7 +321,7 @@ impl Esr {
             Ec::SVC64 => self.call(Call::Svc, false),
             Ec::HVC64 => self.call(Call::Hvc, false),
             Ec::SMC64 => self.call(Call::Smc, false),
-            Ec::SYSTEM => Exception::System(self.system(part::RT.small(self))),
+            Ec::SYSTEM => Exception::System(self.system_access()),
             Ec::SYSTEM128 => Exception::System128(self.system(part::RT_PAIR.small(self) * 2)),
             Ec::SVE => Exception::Sve,
             Ec::ERET => {
@@ -340,7 +340,8 @@ impl Esr {
             }
             Ec::PC_ALIGNMENT => Exception::PcAlignment,
             Ec::DATA_ABORT_LOWER | Ec::DATA_ABORT_CURRENT => {
-                Exception::DataAbort(self.abort(lower(Ec::DATA_ABORT_LOWER)), self.data_access())
+                let (abort, access) = self.data_abort();
+                Exception::DataAbort(abort, access)
             }
             Ec::SP_ALIGNMENT => Exception::SpAlignment,
             Ec::MOPS => Exception::MemoryOperation(MemoryOperation {
@@ -416,6 +417,19 @@ impl Esr {
         Exception::Call { instruction, aarch32, immediate: Some(part::IMM16.of(self) as u16) }
     }
 
+    /// What [`Exception::System`] holds, of an exception known to be one.
+    #[inline]
+    pub fn system_access(self) -> SystemAccess {
+        self.system(part::RT.small(self))
+    }
+
+    /// What [`Exception::DataAbort`] holds, of an exception known to be one.
+    #[inline]
+    pub fn data_abort(self) -> (Abort, DataAccess) {
+        (self.abort(self.ec() == Ec::DATA_ABORT_LOWER), self.data_access())
+    }
+
+    #[inline]
     fn system(self, rt: u8) -> SystemAccess {
         let register = SystemRegister {
             op0: part::OP0.small(self),
@@ -427,6 +441,7 @@ impl Esr {
         SystemAccess { register, rt, read: part::DIRECTION.is_set(self) }
     }
 
+    #[inline]
     fn abort(self, lower: bool) -> Abort {
         Abort {
             lower,
@@ -437,6 +452,7 @@ impl Esr {
         }
     }
 
+    #[inline]
     fn data_access(self) -> DataAccess {
         let transfer = part::ISV.is_set(self).then(|| Transfer {
             bytes: 1 << part::SAS.small(self),

@@ -15,17 +15,20 @@
 //! 7. `return_from_trap`: DAIF fully masked, restore, `eret`.
 
 use crate::guest::{self, Guest};
+use crate::percpu::this_cpu;
 use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
 use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
+use core::sync::atomic::Ordering::Relaxed;
 use hyp::inject::{Features, Injected, Interrupted, inject};
 use hyp::mmio::{self, Access, Instruction};
+use hyp::psci;
 use hyp::result::End;
 use hyp::smccc::{self, Call, Conduit};
 use hyp::sysreg::{Action, SgiRegister};
 use trap::esr::{Ec, Esr};
-use trap::exception::{Abort, DataAccess, Exception, Wait};
+use trap::exception::{Exception, Wait};
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// HCR_EL2: stage 2 (VM, PTW); interrupts and SErrors come here, and virtual ones go to the guest (IMO, FMO, AMO); waits, SMC, ID
@@ -97,7 +100,9 @@ extern "C" fn enter_hypervisor_from_guest(_: &mut CpuUserRegs) {
 extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
     // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
-    sched::do_softirqs();
+    if this_cpu().softirqs.load(Relaxed) != 0 {
+        sched::do_softirqs();
+    }
     vgic::flush(current());
     // SAFETY: an SError that is pending is taken here, by the hypervisor.
     unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
@@ -109,27 +114,26 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     let vcpu = current();
     let esr = Esr(regs.hsr);
     guest::count(&vcpu.guest.counters.traps[esr.ec().number() as usize]);
-    match esr.decode() {
-        Exception::Wait { instruction, .. } => {
-            step(regs);
-            match instruction {
-                Wait::Wfi | Wait::Wfit => wait_for_interrupt(vcpu),
-                // The event may be another vCPU's to send.
-                Wait::Wfe | Wait::Wfet => sched::raise(sched::SCHEDULE),
-            }
-        }
-        Exception::Call { aarch32: false, immediate, .. } if esr.ec() == Ec::HVC64 => {
-            call(vcpu, regs, Conduit::Hvc, immediate);
-        }
-        Exception::Call { aarch32: false, immediate, .. } if esr.ec() == Ec::SMC64 => {
-            call(vcpu, regs, Conduit::Smc, immediate);
-        }
-        Exception::System(access) => system_register(vcpu, regs, access),
-        Exception::DataAbort(abort, access) => data_abort(vcpu, regs, abort, access),
-        Exception::InstructionAbort(_) => {
+    match esr.ec() {
+        Ec::WFX => wait(vcpu, regs),
+        Ec::HVC64 => call(vcpu, regs, Conduit::Hvc),
+        Ec::SMC64 => call(vcpu, regs, Conduit::Smc),
+        Ec::SYSTEM => system_register(vcpu, regs, esr.system_access()),
+        Ec::DATA_ABORT_LOWER => data_abort(vcpu, regs),
+        Ec::INSTRUCTION_ABORT_LOWER => {
             inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
         }
         _ => undefined(regs),
+    }
+}
+
+/// WFI, WFE and their like.
+fn wait(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    step(regs);
+    match Esr(regs.hsr).decode() {
+        // The event may be another vCPU's to send.
+        Exception::Wait { instruction: Wait::Wfe | Wait::Wfet, .. } => sched::raise(sched::SCHEDULE),
+        _ => wait_for_interrupt(vcpu),
     }
 }
 
@@ -145,17 +149,17 @@ fn wait_for_interrupt(vcpu: &'static Vcpu) {
 }
 
 /// HVC and SMC.
-fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate: Option<u16>) {
+fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
     let guest = vcpu.guest;
-    let call = Call::new(conduit, immediate.unwrap_or(0), core::array::from_fn(|index| regs.regs[index]));
+    let [x0, x1, x2, x3, ..] = regs.regs;
+    let call = Call::new(conduit, Esr(regs.hsr).iss() as u16, [x0, x1, x2, x3]);
     regs.pc = regs.pc.wrapping_add(conduit.pc_step());
-    let vcpus: heapless::Vec<smccc::Vcpu, 16> = guest
-        .vcpus()
-        .iter()
-        .map(|vcpu| smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
-        .collect();
+    let vcpus = |index: usize| {
+        let vcpu = guest.vcpus().get(index)?;
+        Some(smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
+    };
     let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::WORKAROUNDS };
-    regs.regs[0] = match smccc::call(&call, &view) {
+    regs.regs[0] = match smccc::call(&call, &view).unwrap_or_else(|| psci::call(&call, &view)) {
         smccc::Action::Return(value) => value as u64,
         smccc::Action::Mitigate(safe) => {
             vcpu.set_ssbd(safe);
@@ -238,34 +242,37 @@ fn is_dir(access: trap::exception::SystemAccess) -> bool {
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.
-fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, abort: Abort, access: DataAccess) {
+fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let (abort, access) = Esr(regs.hsr).data_abort();
     let far = read_sysreg!("far_el2");
-    let refused = |regs: &mut CpuUserRegs| {
-        inject_exception(regs, Injected::DataAbort { address: far, write: access.is_write() });
-    };
-    let Some(address) = mmio::address(&abort, far, read_sysreg!("hpfar_el2")) else { return refused(regs) };
-    let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
-    let done = match Access::from_syndrome(access) {
-        Some(access) => emulate(vcpu, address, access, &mut x),
-        // Cache maintenance is for memory; and AArch32 is not decoded.
-        None if access.maintenance || regs.is_aarch32() => None,
-        None => fetch(vcpu.guest, regs.pc).and_then(Instruction::decode).and_then(|instruction| {
-            if instruction.address(&x, sp) != far {
-                return None;
-            }
-            for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
-                emulate(vcpu, address, access, &mut x)?;
-            }
-            instruction.write_back(&mut x, &mut sp);
-            Some(())
-        }),
-    };
-    if done.is_none() {
-        return refused(regs);
+    let done = mmio::address(&abort, far, read_sysreg!("hpfar_el2")).and_then(|address| {
+        match Access::from_syndrome(access) {
+            Some(access) => emulate(vcpu, address, access, &mut regs.regs),
+            // Cache maintenance is for memory; and AArch32 is not decoded.
+            None if access.maintenance || regs.is_aarch32() => None,
+            None => emulate_instruction(vcpu, regs, far, address),
+        }
+    });
+    match done {
+        Some(()) => step(regs),
+        None => inject_exception(regs, Injected::DataAbort { address: far, write: access.is_write() }),
     }
+}
+
+/// Carries out the instruction that the guest was at, of which the syndrome does not tell enough; none of it if not all.
+fn emulate_instruction(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, far: u64, address: u64) -> Option<()> {
+    let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
+    let instruction = Instruction::decode(fetch(vcpu.guest, regs.pc)?)?;
+    if instruction.address(&x, sp) != far {
+        return None;
+    }
+    for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
+        emulate(vcpu, address, access, &mut x)?;
+    }
+    instruction.write_back(&mut x, &mut sp);
     regs.regs = x;
     set_stack_pointer(regs, sp);
-    step(regs);
+    Some(())
 }
 
 /// Goes on behind the trapped instruction.

@@ -24,7 +24,9 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
     while let Some(irq) = vgic.pop_deactivation() {
         gic::deactivate(irq);
     }
-    guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::wake(vcpu));
+    if kick != 0 {
+        guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::wake(vcpu));
+    }
     result
 }
 
@@ -40,9 +42,14 @@ pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
 
 /// Reads the List Registers back, if they hold anything: what the guest has acknowledged and ended since it was entered.
 pub fn sync(vcpu: &'static Vcpu) {
-    if USED.load(Relaxed) == 0 {
-        return;
+    if USED.load(Relaxed) != 0 {
+        read_back(vcpu);
     }
+}
+
+/// Not inlined, so that a trap with nothing to read back saves no registers for it.
+#[inline(never)]
+fn read_back(vcpu: &'static Vcpu) {
     let eoi_count = if CONTROL.load(Relaxed) & LRENPIE != 0 { gic::eoi_count() } else { 0 };
     // A maintenance interrupt would stay pending while the hypervisor takes interrupts.
     if CONTROL.swap(0, Relaxed) != 0 {
@@ -66,9 +73,14 @@ pub fn sync(vcpu: &'static Vcpu) {
 
 /// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
 pub fn flush(vcpu: &'static Vcpu) {
-    if !STALE.load(Relaxed) {
-        return;
+    if STALE.load(Relaxed) {
+        write(vcpu);
     }
+}
+
+/// Not inlined, as [`read_back`].
+#[inline(never)]
+fn write(vcpu: &'static Vcpu) {
     STALE.store(false, Relaxed);
     let mut pending = 0;
     let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {
