@@ -22,19 +22,20 @@
 //! little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
 //! them on a device.
 
-use trap::exception::{Abort, DataAccess};
+use trap::esr::Esr;
+use trap::exception::DataAccess;
 use trap::fault::FaultStatus;
 
-/// The guest's physical address (IPA) that an access which aborted was to, from FAR_EL2 and HPFAR_EL2. None where the
+/// The guest's physical address (IPA) that an access which aborted was to, from ESR_EL2, FAR_EL2 and HPFAR_EL2. None where the
 /// CPU does not tell it, or the access was the CPU's own, to a translation table of the guest: nothing to emulate.
 ///
 /// HPFAR_EL2 is UNKNOWN but after certain faults of stage 2 (Arm ARM, pseudo-code `IPAValid`).
 #[inline]
-pub fn address(abort: &Abort, far: u64, hpfar: u64) -> Option<u64> {
+pub fn address(esr: Esr, far: u64, hpfar: u64) -> Option<u64> {
     use FaultStatus::{AccessFlag, AddressSize, Translation};
     // FIPA, bits 43:4, is the page's number.
     let page = (hpfar & 0xfff_ffff_fff0) << 8;
-    let told = matches!(abort.status, AddressSize(_) | Translation(_) | AccessFlag(_)) && !abort.stage1_walk;
+    let told = matches!(esr.fault_status(), AddressSize(_) | Translation(_) | AccessFlag(_)) && !esr.stage1_walk();
     told.then_some(page | far & 0xfff)
 }
 
@@ -89,8 +90,9 @@ impl Access {
     }
 
     /// The bits of 64 that are not transferred.
+    #[inline]
     fn unused(&self) -> u32 {
-        64 - 8 * u32::from(self.bytes.clamp(1, 8))
+        64_u32.wrapping_sub(8 * u32::from(self.bytes)) % 64
     }
 }
 
@@ -198,6 +200,7 @@ impl Instruction {
 }
 
 /// Register `number`, where 31 is xzr.
+#[inline]
 fn or_zero(x: &X, number: u8) -> u64 {
     x.get(usize::from(number)).copied().unwrap_or(0)
 }
@@ -257,8 +260,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::{format, string::String, string::ToString, vec::Vec};
-    use trap::esr::Esr;
-    use trap::exception::Exception;
     use yaxpeax_arch::{Decoder, U8Reader};
     use yaxpeax_arm::armv8::a64::InstDecoder;
 
@@ -462,10 +463,7 @@ mod tests {
 
     /// The access that this syndrome of a data abort from a lower level tells.
     fn syndrome(iss: u64) -> Option<Access> {
-        match Esr(0x24 << 26 | iss).decode() {
-            Exception::DataAbort(_, access) => Access::from_syndrome(access),
-            _ => None,
-        }
+        Access::from_syndrome(Esr(0x24 << 26 | iss).data_access())
     }
 
     #[test]
@@ -483,22 +481,15 @@ mod tests {
 
     #[test]
     fn addresses_of_aborts() {
-        let address = |iss: u64| match Esr(0x24 << 26 | iss).decode() {
-            // HPFAR_EL2.NS is no part of it.
-            Exception::DataAbort(abort, _) => address(&abort, 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000),
-            _ => None,
-        };
+        // HPFAR_EL2.NS is no part of it.
+        let address = |iss: u64| address(Esr(0x24 << 26 | iss), 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000);
         for status in 0..64 {
             // Levels -2 to 3 of each: address size, translation, access flag.
             let told = matches!(status, 0x00..=0x0b | 0x29..=0x2c);
             assert_eq!(address(status), told.then_some(0x0900_0abc), "{status:#x}");
             assert_eq!(address(1 << 7 | status), None, "on a table walk");
         }
-        let abort = |hpfar| match Esr(0x9200_0007).decode() {
-            Exception::DataAbort(abort, _) => super::address(&abort, 0, hpfar),
-            _ => None,
-        };
-        assert_eq!(abort(u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
+        assert_eq!(super::address(Esr(0x9200_0007), 0, u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
     }
 
     proptest! {

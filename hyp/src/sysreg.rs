@@ -75,18 +75,10 @@ impl SystemRegisters {
     }
 
     /// What becomes of `access`, which writes `written` (the value of Rt, or 0 of xzr) if it is a write.
-    #[inline]
     pub fn access(&self, access: SystemAccess, written: u64) -> Action {
-        match access.register {
-            // ID registers, those not allocated too (HCR_EL2.TID3).
-            register @ SystemRegister { op0: 3, op1: 0, crn: 0, crm: 1..=7, .. } if access.read => {
-                Action::Read(self.id(register))
-            }
-            _ => self.other(access, written),
+        if let Some(value) = self.id_of(access) {
+            return Action::Read(value);
         }
-    }
-
-    fn other(&self, access: SystemAccess, written: u64) -> Action {
         let SystemRegister { op0, op1, crn, crm, op2 } = access.register;
         let zero = if access.read { Action::Read(0) } else { Action::Ignore };
         match (op0, op1, crn, crm, op2) {
@@ -114,14 +106,14 @@ impl SystemRegisters {
         }
     }
 
-    /// What the guest reads in an ID register, 0 in any other.
+    /// What the guest reads, if `access` reads an ID register, allocated or not (HCR_EL2.TID3).
     #[inline]
-    pub fn id(&self, register: SystemRegister) -> u64 {
-        match register {
-            SystemRegister { op0: 3, op1: 0, crn: 0, crm: 1..=7, op2: 0..=7 } => {
-                self.id[usize::from(register.crm) - 1][usize::from(register.op2)]
+    pub fn id_of(&self, access: SystemAccess) -> Option<u64> {
+        match access.register {
+            SystemRegister { op0: 3, op1: 0, crn: 0, crm: crm @ 1..=7, op2 } if access.read => {
+                Some(self.id[usize::from(crm) - 1][usize::from(op2 & 7)])
             }
-            _ => 0,
+            _ => None,
         }
     }
 }
@@ -325,8 +317,9 @@ mod tests {
     fn shown(register: SystemRegister, physical: u64) -> u64 {
         let guest = SystemRegisters::new(Gic::V3, |r| if r == register { physical } else { u64::MAX });
         let access = SystemAccess { register, rt: 0, read: true };
-        assert_eq!(guest.access(access, 0), Action::Read(guest.id(register)));
-        guest.id(register)
+        let value = guest.id_of(access).unwrap();
+        assert_eq!(guest.access(access, 0), Action::Read(value));
+        value
     }
 
     /// As Cortex-A72 and Cortex-A76 have them, and with more of everything.
@@ -356,8 +349,9 @@ mod tests {
     fn the_gic_is_told_by_what_the_guest_has() {
         for (gic, field) in [(Gic::V2, 0), (Gic::V3, 1)] {
             let guest = SystemRegisters::new(gic, |_| 0x3300_0000);
-            assert_eq!(guest.id(AA64PFR0) >> 24 & 15, field);
-            assert_eq!(guest.id(register(3, 0, 0, 1, 1)) >> 28, field);
+            let read = |register| guest.id_of(SystemAccess { register, rt: 0, read: true }).unwrap();
+            assert_eq!(read(AA64PFR0) >> 24 & 15, field);
+            assert_eq!(read(register(3, 0, 0, 1, 1)) >> 28, field);
         }
     }
 

@@ -340,8 +340,7 @@ impl Esr {
             }
             Ec::PC_ALIGNMENT => Exception::PcAlignment,
             Ec::DATA_ABORT_LOWER | Ec::DATA_ABORT_CURRENT => {
-                let (abort, access) = self.data_abort();
-                Exception::DataAbort(abort, access)
+                Exception::DataAbort(self.abort(lower(Ec::DATA_ABORT_LOWER)), self.data_access())
             }
             Ec::SP_ALIGNMENT => Exception::SpAlignment,
             Ec::MOPS => Exception::MemoryOperation(MemoryOperation {
@@ -423,10 +422,10 @@ impl Esr {
         self.system(part::RT.small(self))
     }
 
-    /// What [`Exception::DataAbort`] holds, of an exception known to be one.
+    /// [`Abort::stage1_walk`] of an exception known to be an abort.
     #[inline]
-    pub fn data_abort(self) -> (Abort, DataAccess) {
-        (self.abort(self.ec() == Ec::DATA_ABORT_LOWER), self.data_access())
+    pub fn stage1_walk(self) -> bool {
+        part::S1PTW.is_set(self)
     }
 
     #[inline]
@@ -441,19 +440,19 @@ impl Esr {
         SystemAccess { register, rt, read: part::DIRECTION.is_set(self) }
     }
 
-    #[inline]
     fn abort(self, lower: bool) -> Abort {
         Abort {
             lower,
             status: self.fault_status(),
             severity: part::SET.get(self).map(Severity::from_set),
-            stage1_walk: part::S1PTW.is_set(self),
+            stage1_walk: self.stage1_walk(),
             far_valid: self.far_valid(),
         }
     }
 
+    /// The access of an exception known to be a data abort.
     #[inline]
-    fn data_access(self) -> DataAccess {
+    pub fn data_access(self) -> DataAccess {
         let transfer = part::ISV.is_set(self).then(|| Transfer {
             bytes: 1 << part::SAS.small(self),
             sign_extend: part::SSE.is_set(self),

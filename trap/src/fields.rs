@@ -103,16 +103,19 @@ impl Bits {
     }
 
     /// The field's bits, shifted down, whether they mean something or not.
+    #[inline]
     pub(crate) const fn of(self, esr: Esr) -> u64 {
         esr.0 >> self.lo & (u64::MAX >> (63 - (self.hi - self.lo)))
     }
 
     /// The field as the small number that most are.
+    #[inline]
     pub(crate) const fn small(self, esr: Esr) -> u8 {
         self.of(esr) as u8
     }
 
     /// Whether a one-bit field is 1.
+    #[inline]
     pub(crate) const fn is_set(self, esr: Esr) -> bool {
         self.of(esr) != 0
     }

@@ -238,6 +238,8 @@ return_to_new_vcpu:
 return_to_guest:
     mov     x0, sp
     bl      leave_hypervisor_to_guest
+    dsb     sy                          // an SError that is pending is taken here, by the hypervisor
+    isb
 
 // From here to eret DAIF is fully masked: a trap in between would overwrite ELR and SPSR.
 return_from_trap:

@@ -181,10 +181,16 @@ impl Guest {
     }
 
     /// A read of `bytes` at an address that is no RAM; none when there is nothing that can be read so.
+    #[inline(never)]
     pub fn read_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize) -> Option<u64> {
         if let Some((frame, offset)) = Self::frame(address) {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
+        self.read_uart(vcpu, address)
+    }
+
+    #[inline(never)]
+    fn read_uart(&'static self, vcpu: &'static Vcpu, address: u64) -> Option<u64> {
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         let mut uart = self.uart.lock();
         let value = uart.0.read(offset);
@@ -195,6 +201,7 @@ impl Guest {
     }
 
     /// A write, the same.
+    #[inline(never)]
     pub fn write_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize, value: u64) -> Option<()> {
         /// GICC_DIR, alone on its page, which GICV's is not mapped to: there it would not reach what is not in a List Register.
         const GICC_DIR: u64 = GICC + 0x1000;
@@ -208,6 +215,11 @@ impl Guest {
                 Err(_) => (None, 0),
             });
         }
+        self.write_uart(vcpu, address, value)
+    }
+
+    #[inline(never)]
+    fn write_uart(&'static self, vcpu: &'static Vcpu, address: u64, value: u64) -> Option<()> {
         let offset = address.checked_sub(UART).filter(|&offset| offset < pl011::SIZE)?;
         let mut uart = self.uart.lock();
         let (pl011, console) = &mut *uart;

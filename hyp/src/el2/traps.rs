@@ -20,6 +20,7 @@ use crate::vcpu::{SWITCH_FRAME, StackTop, State, Vcpu};
 use crate::{gic, read_sysreg, report, sched, timer, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use hyp::inject::{Features, Injected, Interrupted, inject};
 use hyp::mmio::{self, Access, Instruction};
@@ -104,8 +105,6 @@ extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
         sched::do_softirqs();
     }
     vgic::flush(current());
-    // SAFETY: an SError that is pending is taken here, by the hypervisor.
-    unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
 }
 
 /// A synchronous trap.
@@ -118,16 +117,17 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
         Ec::WFX => wait(vcpu, regs),
         Ec::HVC64 => call(vcpu, regs, Conduit::Hvc),
         Ec::SMC64 => call(vcpu, regs, Conduit::Smc),
-        Ec::SYSTEM => system_register(vcpu, regs, esr.system_access()),
+        Ec::SYSTEM => system_register(vcpu, regs),
         Ec::DATA_ABORT_LOWER => data_abort(vcpu, regs),
-        Ec::INSTRUCTION_ABORT_LOWER => {
-            inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
-        }
+        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(regs),
         _ => undefined(regs),
     }
 }
 
+// The handlers are not inlined into the dispatch: each saves what registers it needs, and a short one none.
+
 /// WFI, WFE and their like.
+#[inline(never)]
 fn wait(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     step(regs);
     match Esr(regs.hsr).decode() {
@@ -149,17 +149,41 @@ fn wait_for_interrupt(vcpu: &'static Vcpu) {
 }
 
 /// HVC and SMC.
+#[inline(never)]
 fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
-    let guest = vcpu.guest;
-    let [x0, x1, x2, x3, ..] = regs.regs;
-    let call = Call::new(conduit, Esr(regs.hsr).iss() as u16, [x0, x1, x2, x3]);
     regs.pc = regs.pc.wrapping_add(conduit.pc_step());
-    let vcpus = |index: usize| {
-        let vcpu = guest.vcpus().get(index)?;
-        Some(smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
-    };
-    let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::WORKAROUNDS };
-    regs.regs[0] = match smccc::call(&call, &view).unwrap_or_else(|| psci::call(&call, &view)) {
+    let call = call_of(regs, conduit);
+    match smccc::call(&call, guest::WORKAROUNDS).or_else(|| psci::answer(&call)) {
+        Some(smccc::Action::Return(value)) => regs.regs[0] = value as u64,
+        _ => carry_out(vcpu, regs, conduit),
+    }
+}
+
+/// The call that the guest's registers hold.
+#[inline]
+fn call_of(regs: &CpuUserRegs, conduit: Conduit) -> Call {
+    let [x0, x1, x2, x3, ..] = regs.regs;
+    Call::new(conduit, Esr(regs.hsr).iss() as u16, [x0, x1, x2, x3])
+}
+
+impl psci::Guest for Guest {
+    fn vcpu(&self, index: usize) -> Option<psci::Vcpu> {
+        let vcpu = self.vcpus().get(index)?;
+        Some(psci::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
+    }
+
+    fn ram(&self) -> Range<u64> {
+        self.ram.base..self.ram.end()
+    }
+}
+
+/// Does what a call asks for that is not just answered.
+#[inline(never)]
+fn carry_out(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
+    let guest = vcpu.guest;
+    let call = call_of(regs, conduit);
+    let action = smccc::call(&call, guest::WORKAROUNDS).unwrap_or_else(|| psci::call(&call, guest));
+    regs.regs[0] = match action {
         smccc::Action::Return(value) => value as u64,
         smccc::Action::Mitigate(safe) => {
             vcpu.set_ssbd(safe);
@@ -192,12 +216,27 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
             guest.end(End::Reset);
             0
         }
-        smccc::Action::Vendor => return regs.regs[0] = u64::MAX,
+        smccc::Action::Vendor => u64::MAX,
     };
 }
 
 /// MSR, MRS and system instructions.
-fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::exception::SystemAccess) {
+#[inline(never)]
+fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let access = Esr(regs.hsr).system_access();
+    match vcpu.guest.registers.id_of(access) {
+        Some(value) => {
+            set_register(regs, access.rt, value);
+            step(regs);
+        }
+        None => emulate_register(vcpu, regs),
+    }
+}
+
+/// A register that is no ID register.
+#[inline(never)]
+fn emulate_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let access = Esr(regs.hsr).system_access();
     // 31 is xzr.
     let written = regs.regs.get(usize::from(access.rt)).copied().unwrap_or(0);
     let read = match vcpu.guest.registers.access(access, written) {
@@ -226,12 +265,17 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         }
         Action::Undefined => return undefined(regs),
     };
-    if access.read
-        && let Some(register) = regs.regs.get_mut(usize::from(access.rt))
-    {
-        *register = read;
+    if access.read {
+        set_register(regs, access.rt, read);
     }
     step(regs);
+}
+
+/// Sets x0 to x30; 31 is xzr.
+fn set_register(regs: &mut CpuUserRegs, number: u8, value: u64) {
+    if let Some(register) = regs.regs.get_mut(usize::from(number)) {
+        *register = value;
+    }
 }
 
 /// A write to ICC_DIR_EL1.
@@ -242,32 +286,55 @@ fn is_dir(access: trap::exception::SystemAccess) -> bool {
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.
+#[inline(never)]
 fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
-    let (abort, access) = Esr(regs.hsr).data_abort();
-    let far = read_sysreg!("far_el2");
-    let done = mmio::address(&abort, far, read_sysreg!("hpfar_el2")).and_then(|address| {
-        match Access::from_syndrome(access) {
-            Some(access) => emulate(vcpu, address, access, &mut regs.regs),
-            // Cache maintenance is for memory; and AArch32 is not decoded.
-            None if access.maintenance || regs.is_aarch32() => None,
-            None => emulate_instruction(vcpu, regs, far, address),
-        }
-    });
+    let esr = Esr(regs.hsr);
+    let access = esr.data_access();
+    let address = mmio::address(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"));
+    let done = match (address, Access::from_syndrome(access)) {
+        (Some(address), Some(access)) if access.write => store(vcpu, address, access, &regs.regs),
+        (Some(address), Some(access)) => load(vcpu, address, access, &mut regs.regs),
+        (Some(address), None) if !access.maintenance => emulate_instruction(vcpu, regs, address),
+        // Cache maintenance is for memory.
+        _ => None,
+    };
     match done {
         Some(()) => step(regs),
-        None => inject_exception(regs, Injected::DataAbort { address: far, write: access.is_write() }),
+        None => refuse(regs, access.is_write()),
     }
 }
 
+/// An instruction abort at stage 2: there is nothing to execute.
+#[inline(never)]
+fn instruction_abort(regs: &mut CpuUserRegs) {
+    inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
+}
+
+/// There is nothing at the address.
+#[inline(never)]
+fn refuse(regs: &mut CpuUserRegs, write: bool) {
+    inject_exception(regs, Injected::DataAbort { address: read_sysreg!("far_el2"), write });
+}
+
 /// Carries out the instruction that the guest was at, of which the syndrome does not tell enough; none of it if not all.
-fn emulate_instruction(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, far: u64, address: u64) -> Option<()> {
+#[inline(never)]
+fn emulate_instruction(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, address: u64) -> Option<()> {
+    // AArch32 is not decoded.
+    if regs.is_aarch32() {
+        return None;
+    }
     let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
+    let far = read_sysreg!("far_el2");
     let instruction = Instruction::decode(fetch(vcpu.guest, regs.pc)?)?;
     if instruction.address(&x, sp) != far {
         return None;
     }
     for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
-        emulate(vcpu, address, access, &mut x)?;
+        if access.write {
+            store(vcpu, address, access, &x)?;
+        } else {
+            load(vcpu, address, access, &mut x)?;
+        }
     }
     instruction.write_back(&mut x, &mut sp);
     regs.regs = x;
@@ -281,15 +348,17 @@ fn step(regs: &mut CpuUserRegs) {
     regs.pc = regs.pc.wrapping_add(if Esr(regs.hsr).il() { 4 } else { 2 });
 }
 
-/// Carries out one access to a device; none when there is none, or it will not have it.
-fn emulate(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31]) -> Option<()> {
-    let bytes = usize::from(access.bytes);
-    if access.write {
-        vcpu.guest.write_device(vcpu, address, bytes, access.stored(x))
-    } else {
-        access.load(x, vcpu.guest.read_device(vcpu, address, bytes)?);
-        Some(())
-    }
+/// Carries out a load from a device; none when there is none, or it will not have it.
+#[inline(always)]
+fn load(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31]) -> Option<()> {
+    access.load(x, vcpu.guest.read_device(vcpu, address, access.bytes.into())?);
+    Some(())
+}
+
+/// Carries out a store, the same.
+#[inline(always)]
+fn store(vcpu: &'static Vcpu, address: u64, access: Access, x: &[u64; 31]) -> Option<()> {
+    vcpu.guest.write_device(vcpu, address, access.bytes.into(), access.stored(x))
 }
 
 /// The instruction at `pc`, by the guest's own translation as it is now.
@@ -339,6 +408,7 @@ fn set_stack_pointer(regs: &mut CpuUserRegs, sp: u64) {
 }
 
 /// Has the guest take an undefined instruction exception.
+#[inline(never)]
 fn undefined(regs: &mut CpuUserRegs) {
     inject_exception(regs, Injected::Undefined);
 }

@@ -32,6 +32,17 @@ enum Bits {
     ClearActive,
 }
 
+/// In the order of their registers.
+static BITS: [Bits; 7] = [
+    Bits::Group,
+    Bits::SetEnable,
+    Bits::ClearEnable,
+    Bits::SetPending,
+    Bits::ClearPending,
+    Bits::SetActive,
+    Bits::ClearActive,
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Register {
     /// GICD_CTLR.
@@ -94,11 +105,7 @@ impl Vgic {
     pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
         let access = self.decode(vcpu, region, offset, size)?;
         // As many bits of the value as there are for each interrupt.
-        let each = |bits: u32, value: &dyn Fn(Key) -> u64| {
-            let keys = self.keys(&access, size, bits);
-            keys.clone().fold(0, |all, key| all | value(key) << (u32::from(key - keys.start) * bits))
-        };
-        let irq = |key: Key| &self.irqs[usize::from(key)];
+        let each = |bits, value: fn(&Vgic, Key) -> u64| self.fold(&access, size, bits, value);
         let vcpus = self.vcpus.len() as u64;
         let value = match access.register {
             Register::Ctlr => u64::from(self.ctlr) | if self.version == Version::V3 { ARE_DS } else { 0 },
@@ -114,20 +121,20 @@ impl Vgic {
             }
             Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
             Register::Bits(bits) => self.read_bits(bits, self.word_of(&access)).into(),
-            Register::Priority => each(8, &|key| irq(key).priority.into()),
+            Register::Priority => each(8, |vgic, key| vgic.irqs[usize::from(key)].priority.into()),
             // Of a guest with one vCPU these are RAZ/WI (IHI 0048, 4.3.12).
             Register::Targets if vcpus == 1 => 0,
             Register::Targets if access.first < PRIVATE as u32 => 0x0101_0101 << vcpu,
-            Register::Targets => each(8, &|key| irq(key).route),
-            Register::Config => each(2, &|key| {
-                let word = &self.words[usize::from(key) / PRIVATE];
+            Register::Targets => each(8, |vgic, key| vgic.irqs[usize::from(key)].route),
+            Register::Config => each(2, |vgic, key| {
+                let word = &vgic.words[usize::from(key) / PRIVATE];
                 u64::from(!word.level >> (usize::from(key) % PRIVATE) & 1) << 1
             }),
-            Register::SgiSources { .. } => each(8, &|key| {
-                let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
-                (irq(key).sources | loaded).into()
+            Register::SgiSources { .. } => each(8, |vgic, key| {
+                let loaded = vgic.loaded(key).map_or(0, |loaded| loaded.sources());
+                (vgic.irqs[usize::from(key)].sources | loaded).into()
             }),
-            Register::Router => each(64, &|key| irq(key).route) >> access.shift,
+            Register::Router => each(64, |vgic, key| vgic.irqs[usize::from(key)].route) >> access.shift,
             Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
         };
         Ok(value & u64::MAX >> (64 - 8 * size))
@@ -299,6 +306,13 @@ impl Vgic {
         }
     }
 
+    /// The value of a register with so many bits for each interrupt.
+    #[inline(never)]
+    fn fold(&self, access: &Access, size: usize, bits: u32, value: fn(&Vgic, Key) -> u64) -> u64 {
+        let keys = self.keys(access, size, bits);
+        keys.clone().fold(0, |all, key| all | value(self, key) << (u32::from(key - keys.start) * bits))
+    }
+
     /// The interrupts of an access with so many bits for each; there may be fewer.
     fn keys(&self, access: &Access, size: usize, bits: u32) -> Range<Key> {
         let end = self.irqs.len() as Key;
@@ -306,6 +320,7 @@ impl Vgic {
         start..end.min(start + (8 * size as u32).div_ceil(bits) as Key)
     }
 
+    #[inline(always)]
     fn decode(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<Access, Refused> {
         let v3 = self.version == Version::V3;
         let (length, bank) = match region {
@@ -314,7 +329,7 @@ impl Vgic {
             Region::Gicr(n) if v3 && n < self.vcpus.len() => (2 * FRAME, n),
             Region::Gicr(_) => return Err(Refused),
         };
-        if offset >= length || !matches!(size, 1 | 2 | 4 | 8) || !offset.is_multiple_of(size as u64) {
+        if offset >= length || !matches!(size, 1 | 2 | 4 | 8) || offset & (size as u64 - 1) != 0 {
             return Err(Refused);
         }
         let private = matches!(region, Region::Gicr(_));
@@ -332,16 +347,7 @@ impl Vgic {
                 0x004 if !private => (Register::Typer, 0),
                 0x008 if !private => (Register::Iidr, 0),
                 at @ 0x080..0x400 => {
-                    let bits = [
-                        Bits::Group,
-                        Bits::SetEnable,
-                        Bits::ClearEnable,
-                        Bits::SetPending,
-                        Bits::ClearPending,
-                        Bits::SetActive,
-                        Bits::ClearActive,
-                    ];
-                    (Register::Bits(bits[at as usize / 0x80 - 1]), at % 0x80 * 8)
+                    (Register::Bits(BITS[at as usize / 0x80 - 1]), at % 0x80 * 8)
                 }
                 at @ 0x400..0x800 => (Register::Priority, at - 0x400),
                 at @ 0x800..0xc00 if !v3 => (Register::Targets, at - 0x800),
