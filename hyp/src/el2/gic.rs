@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
 use drivers::gic::{InterruptController, V2, V3};
-use hyp::vgic::{ListRegister, State, Version};
+use hyp::vgic::{ListRegister, Version};
 use spin::Once;
 
 /// The maintenance interrupt (a PPI by the base system architecture, DEN0029).
@@ -111,6 +111,7 @@ pub fn handle() {
 }
 
 /// Deactivates an SPI that a guest owned.
+#[inline(never)]
 pub fn deactivate(irq: u32) {
     host().controller.lock().set_active(irq, this_cpu().index, false);
 }
@@ -195,17 +196,18 @@ macro_rules! with_list_register {
     };
 }
 
-/// What is left in a List Register.
-pub fn read_list_register(n: usize) -> State {
+/// Reads a List Register.
+pub fn read_list_register(n: usize) -> ListRegister {
     let (version, raw) = match host().interface {
         // SAFETY: a register of GICH.
         Interface::V2 { gich, .. } => (Version::V2, unsafe { gich.add(GICH_LR + n).read_volatile().into() }),
         Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
     };
-    ListRegister::decode(version, raw).state
+    ListRegister::decode(version, raw)
 }
 
 /// Writes a List Register; none makes it invalid.
+#[inline(always)]
 pub fn write_list_register(n: usize, value: Option<ListRegister>) {
     // SAFETY: as for `set_control`.
     unsafe {

@@ -210,9 +210,9 @@ impl Guest {
             return Some(());
         }
         if let Some((frame, offset)) = Self::frame(address) {
-            return vgic::with(self, |vgic| match vgic.write(vcpu.id, frame, offset, bytes, value) {
-                Ok(kick) => (Some(()), kick),
-                Err(_) => (None, 0),
+            return vgic::with(self, |vgic| {
+                let written = vgic.write(vcpu.id, frame, offset, bytes, value);
+                (written.is_ok().then_some(()), written.unwrap_or(0))
             });
         }
         self.write_uart(vcpu, address, value)

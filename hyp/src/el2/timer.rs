@@ -4,6 +4,7 @@ use crate::sync::IrqMask;
 use crate::vcpu::{State, Vcpu};
 use crate::{cpu, guest, read_sysreg, sched, vgic, write_sysreg};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use hyp::timer::Register;
 
 /// How often another vCPU gets its turn.
 const TICK_HZ: u64 = 100;
@@ -33,8 +34,16 @@ pub fn program() {
     set(now);
 }
 
-/// The guest has written its physical timer.
-pub fn physical_timer_changed(vcpu: &'static Vcpu) {
+/// The guest reads its physical timer.
+#[inline(never)]
+pub fn read_physical(vcpu: &'static Vcpu, register: Register) -> u64 {
+    vcpu.physical_timer.lock().read(register, now())
+}
+
+/// The guest writes its physical timer.
+#[inline(never)]
+pub fn write_physical(vcpu: &'static Vcpu, register: Register, value: u64) {
+    vcpu.physical_timer.lock().write(register, value, now());
     let _mask = IrqMask::new();
     let now = now();
     update_line(vcpu, now);

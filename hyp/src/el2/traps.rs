@@ -243,14 +243,12 @@ fn emulate_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
         Action::Read(value) => value,
         Action::Ignore => 0,
         Action::SendSgi(register, value) => {
-            let group0 = register != SgiRegister::Sgi1r;
-            vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
+            send_sgi(vcpu, value, register != SgiRegister::Sgi1r);
             0
         }
-        Action::ReadTimer(register) => vcpu.physical_timer.lock().read(register, timer::now()),
+        Action::ReadTimer(register) => timer::read_physical(vcpu, register),
         Action::WriteTimer(register, value) => {
-            vcpu.physical_timer.lock().write(register, value, timer::now());
-            timer::physical_timer_changed(vcpu);
+            timer::write_physical(vcpu, register, value);
             0
         }
         Action::ReadCount => timer::now(),
@@ -260,7 +258,7 @@ fn emulate_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
         }
         // ICC_DIR_EL1 traps only while more interrupts are active than there are List Registers.
         Action::Undefined if is_dir(access) => {
-            vgic::with(vcpu.guest, |vgic| ((), vgic.deactivate(vcpu.id, written as u32)));
+            deactivate(vcpu, written as u32);
             0
         }
         Action::Undefined => return undefined(regs),
@@ -276,6 +274,16 @@ fn set_register(regs: &mut CpuUserRegs, number: u8, value: u64) {
     if let Some(register) = regs.regs.get_mut(usize::from(number)) {
         *register = value;
     }
+}
+
+#[inline(never)]
+fn send_sgi(vcpu: &'static Vcpu, value: u64, group0: bool) {
+    vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
+}
+
+#[inline(never)]
+fn deactivate(vcpu: &'static Vcpu, irq: u32) {
+    vgic::with(vcpu.guest, |vgic| ((), vgic.deactivate(vcpu.id, irq)));
 }
 
 /// A write to ICC_DIR_EL1.

@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::vcpu::Vcpu;
 use crate::{gic, guest, sched};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
+use hyp::vgic::{LRENPIE, Link, ListRegister, State, VcpuSet, Vgic};
 
 /// The List Registers of this CPU that hold something, one bit each.
 static USED: AtomicU32 = AtomicU32::new(0);
@@ -25,9 +25,17 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
         gic::deactivate(irq);
     }
     if kick != 0 {
-        guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::wake(vcpu));
+        wake(guest, kick);
     }
     result
+}
+
+#[inline(never)]
+fn wake(guest: &'static Guest, mut kick: VcpuSet) {
+    while kick != 0 {
+        sched::wake(&guest.vcpus()[kick.trailing_zeros() as usize]);
+        kick &= kick - 1;
+    }
 }
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
@@ -52,22 +60,24 @@ pub fn sync(vcpu: &'static Vcpu) {
 fn read_back(vcpu: &'static Vcpu) {
     let eoi_count = if CONTROL.load(Relaxed) & LRENPIE != 0 { gic::eoi_count() } else { 0 };
     // A maintenance interrupt would stay pending while the hypervisor takes interrupts.
-    if CONTROL.swap(0, Relaxed) != 0 {
+    if CONTROL.load(Relaxed) != 0 {
+        CONTROL.store(0, Relaxed);
         gic::set_control(0);
     }
-    // What was pending and is no more the guest has acknowledged.
-    let mut acknowledged = PENDING.load(Relaxed);
+    let pending = PENDING.load(Relaxed);
+    let mut acknowledged = 0;
     let read = |n| {
-        let state = gic::read_list_register(n);
-        // Ended, it would keep a maintenance interrupt pending that was asked for with it.
-        if state == hyp::vgic::State::Invalid {
+        let ListRegister { state, link, .. } = gic::read_list_register(n);
+        // Ended, it keeps a maintenance interrupt pending that was asked for with it.
+        if state == State::Invalid && matches!(link, Link::Software { eoi: true, .. }) {
             gic::write_list_register(n, None);
         }
-        acknowledged &= !(u32::from(state.is_pending()) << n);
+        // What was pending and is no more the guest has acknowledged.
+        acknowledged += u64::from(pending >> n & 1 != 0 && !state.is_pending());
         state
     };
     with(vcpu.guest, |vgic| ((), vgic.sync(vcpu.id, read, eoi_count)));
-    guest::add(&vcpu.guest.counters.injections, acknowledged.count_ones().into());
+    guest::add(&vcpu.guest.counters.injections, acknowledged);
     PENDING.store(0, Relaxed);
 }
 
@@ -88,7 +98,8 @@ fn write(vcpu: &'static Vcpu) {
         gic::write_list_register(n, Some(register));
     });
     PENDING.store(pending, Relaxed);
-    let mut stale = USED.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);
+    let mut stale = USED.load(Relaxed) & !u32::from(flush.used);
+    USED.store(flush.used.into(), Relaxed);
     while stale != 0 {
         gic::write_list_register(stale.trailing_zeros() as usize, None);
         stale &= stale - 1;
@@ -98,7 +109,8 @@ fn write(vcpu: &'static Vcpu) {
         gic::set_active(ppis.trailing_zeros(), false);
         ppis &= ppis - 1;
     }
-    if CONTROL.swap(flush.hcr, Relaxed) != flush.hcr {
+    if CONTROL.load(Relaxed) != flush.hcr {
+        CONTROL.store(flush.hcr, Relaxed);
         gic::set_control(flush.hcr);
     }
 }

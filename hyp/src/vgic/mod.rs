@@ -338,7 +338,10 @@ impl Vgic {
     }
 
     fn raise_sgi(&mut self, from: usize, intid: u32, targets: VcpuSet, group0: bool) -> VcpuSet {
-        for target in (0..self.vcpus.len()).filter(|target| targets >> target & 1 != 0) {
+        let mut targets = u32::from(targets) & ((1 << self.vcpus.len()) - 1);
+        while targets != 0 {
+            let target = targets.trailing_zeros() as usize;
+            targets &= targets - 1;
             let key = self.known_key(target, intid);
             let (word, bit) = self.word(key);
             if group0 && word.group1 & bit != 0 {
@@ -375,7 +378,11 @@ impl Vgic {
 
     /// The next physical SPI to deactivate (ICC_DIR_EL1, GICC_DIR), to be asked for until none is left after every call that may
     /// change something, before physical interrupts are taken again.
+    #[inline]
     pub fn pop_deactivation(&mut self) -> Option<u32> {
+        if self.deactivate_words == 0 {
+            return None;
+        }
         let word = self.deactivate_words.trailing_zeros();
         let bits = self.deactivate.get_mut(word as usize)?;
         let bit = bits.trailing_zeros();

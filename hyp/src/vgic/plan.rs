@@ -35,10 +35,12 @@ impl Vgic {
             let Some(&key) = self.vcpus[vcpu].active.last() else { break };
             self.clear_active(key);
         }
-        for n in 0..self.vcpus[vcpu].lrs.len() {
-            self.unload(vcpu, self.vcpus[vcpu].lrs[n], read(n));
+        let mut lrs = take(&mut self.vcpus[vcpu].lrs);
+        for (n, &loaded) in lrs.iter().enumerate() {
+            self.unload(vcpu, loaded, read(n));
         }
-        self.vcpus[vcpu].lrs.clear();
+        lrs.clear();
+        self.vcpus[vcpu].lrs = lrs;
         take(&mut self.kick) & !(1 << vcpu)
     }
 
@@ -80,10 +82,13 @@ impl Vgic {
         let most_urgent = usize::from(all_pending != 0);
         let active = all_active.min(self.lrs - most_urgent);
         let pending = all_pending.min(self.lrs - active);
-        for n in 0..active + pending {
-            let this = &mut self.vcpus[vcpu];
-            let Some(key) = (if n < active { &mut this.active } else { &mut this.lr_pending }).pop() else { break };
-            write(n, self.load(vcpu, n, key));
+        for n in 0..active {
+            let Some(key) = self.vcpus[vcpu].active.pop() else { break };
+            write(n, self.load(vcpu, n, key, true));
+        }
+        for n in active..active + pending {
+            let Some(key) = self.vcpus[vcpu].lr_pending.pop() else { break };
+            write(n, self.load(vcpu, n, key, false));
         }
         let mut hcr = 0;
         if active < all_active {
@@ -96,11 +101,11 @@ impl Vgic {
     }
 
     /// Moves one occurrence of a queued interrupt into List Register `n`.
-    fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
+    #[inline(always)]
+    fn load(&mut self, vcpu: usize, n: usize, key: Key, was_active: bool) -> ListRegister {
         let (intid, sgi_of_v2) = (self.intid(key), self.is_sgi_of_v2(key));
         let irq = &mut self.irqs[usize::from(key)];
         let (word, bit) = self.words[usize::from(key) / PRIVATE].bit(key);
-        let was_active = word.active & bit != 0;
         let (mut latch, mut line, mut source) = (false, false, irq.active_source);
         if was_active {
             word.active &= !bit;
