@@ -101,6 +101,14 @@ extern "C" fn enter_hypervisor_from_guest(_: &mut CpuUserRegs) {
 extern "C" fn leave_hypervisor_to_guest(_: &mut CpuUserRegs) {
     // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
+    if this_cpu().softirqs.load(Relaxed) != 0 || vgic::is_stale() {
+        work_before_entry();
+    }
+}
+
+/// Not inlined, so that a trap without work saves no registers for it.
+#[inline(never)]
+fn work_before_entry() {
     if this_cpu().softirqs.load(Relaxed) != 0 {
         sched::do_softirqs();
     }

@@ -81,16 +81,17 @@ fn read_back(vcpu: &'static Vcpu) {
     PENDING.store(0, Relaxed);
 }
 
-/// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
-pub fn flush(vcpu: &'static Vcpu) {
-    if STALE.load(Relaxed) {
-        write(vcpu);
-    }
+/// Whether the List Registers may not hold what the planner wants.
+pub fn is_stale() -> bool {
+    STALE.load(Relaxed)
 }
 
-/// Not inlined, as [`read_back`].
+/// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
 #[inline(never)]
-fn write(vcpu: &'static Vcpu) {
+pub fn flush(vcpu: &'static Vcpu) {
+    if !is_stale() {
+        return;
+    }
     STALE.store(false, Relaxed);
     let mut pending = 0;
     let flush = vcpu.guest.vgic.lock().flush(vcpu.id, |n, register| {

@@ -13,6 +13,7 @@ guest::guest!(main, guest::unexpected);
 const COUNT: u64 = 2000;
 /// An SPI that no device has.
 const SPI: u32 = 40;
+const SGI: u32 = 5;
 /// How long a vCPU waits, in ticks: enough to fall asleep.
 const WAIT: u64 = 20_000;
 
@@ -81,18 +82,18 @@ fn main(_: u64) -> ! {
 
     guest::unmask_irqs();
     measure!("spi", "str w12, [x10, #4]"; "x10" = gic::GICD + gic::ISPENDR, "x12" = 1u64 << (SPI % 32));
-    gic::enable(5, 0x80);
+    gic::enable(SGI, 0x80);
     if v3 {
-        measure!("sgi", "msr icc_sgi1r_el1, x10"; "x10" = 5u64 << 24 | 1);
+        measure!("sgi", "msr icc_sgi1r_el1, x10"; "x10" = u64::from(SGI) << 24 | 1);
     } else {
-        measure!("sgi", "str w10, [x11]"; "x10" = 5u64 | 1 << 16, "x11" = gic::GICD + 0xf00);
+        measure!("sgi", "str w10, [x11]"; "x10" = u64::from(SGI) | 1 << 16, "x11" = gic::GICD + 0xf00);
     }
     gic::enable(timer::VIRTUAL, 0x80);
     measure!("virtual_timer", "msr cntv_cval_el0, xzr", "msr cntv_ctl_el0, x10"; "x10" = 1u64);
     guest::mask_irqs();
 
     wake_up();
-    world_switch();
+    round_trip();
     psci::off()
 }
 
@@ -114,13 +115,31 @@ fn wake_up() {
     tell("wake_up", ticks, COUNT);
 }
 
-/// Two vCPUs that yield to each other: twice a trapped WFE and a switch.
-fn world_switch() {
+/// An SGI to another vCPU, which waits for it, and one back: twice a sent SGI, a trapped WFI, a world switch, an acknowledge and an end.
+fn round_trip() {
     psci::start(1, |_| {
+        gic::init();
+        gic::enable(SGI, 0x80);
         loop {
-            // SAFETY: a wait.
-            unsafe { asm!("wfe") };
+            await_sgi();
+            gic::send_sgi(SGI, 0b01);
         }
     });
-    measure!("two_world_switches", "wfe";);
+    let start = timer::now();
+    for _ in 0..COUNT {
+        gic::send_sgi(SGI, 0b10);
+        await_sgi();
+    }
+    tell("round_trip", timer::now() - start, COUNT);
+}
+
+/// Waits for [`SGI`], with interrupts masked.
+fn await_sgi() {
+    loop {
+        let acknowledged = gic::acknowledge();
+        if acknowledged & 0x3ff == SGI {
+            return gic::end(acknowledged);
+        }
+        guest::wait();
+    }
 }
