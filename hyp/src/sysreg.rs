@@ -75,6 +75,7 @@ impl SystemRegisters {
     }
 
     /// What becomes of `access`, which writes `written` (the value of Rt, or 0 of xzr) if it is a write.
+    #[inline]
     pub fn access(&self, access: SystemAccess, written: u64) -> Action {
         if let Some(value) = self.id_of(access) {
             return Action::Read(value);
@@ -120,6 +121,7 @@ impl SystemRegisters {
 
 /// The registers of the GIC's CPU interface that are trapped: the SGIs because IMO is set, and those of group 0, which
 /// no guest has an interrupt in (GIC specification IHI 0069, "AArch64 System register descriptions").
+#[inline]
 fn cpu_interface(access: SystemAccess, written: u64, zero: Action) -> Action {
     /// What ICC_IAR0_EL1 and ICC_HPPIR0_EL1 read when nothing is pending.
     const SPURIOUS: u64 = 1023;

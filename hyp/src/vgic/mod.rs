@@ -448,7 +448,7 @@ impl Vgic {
     }
 
     /// Moves an interrupt to where it belongs.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, key: Key, place: Place) {
         let irq = &mut self.irqs[usize::from(key)];
         if irq.place == place {

@@ -76,9 +76,24 @@ impl Vgic {
         debug_assert!(this.lrs.is_empty(), "the List Registers were not read back");
         let deactivate = take(&mut this.deactivate);
         let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
-        if all_active + all_pending == 0 {
-            return Flush { used: 0, hcr: 0, deactivate };
+        match (all_active, all_pending) {
+            (0, 0) => Flush { used: 0, hcr: 0, deactivate },
+            // What there mostly is: one interrupt, for which there is room.
+            (0, 1) => {
+                if let Some(key) = this.lr_pending.pop() {
+                    write(0, self.load(vcpu, 0, key, false));
+                }
+                Flush { used: 0b1, hcr: 0, deactivate }
+            }
+            _ => Flush { deactivate, ..self.fill(vcpu, &mut write) },
         }
+    }
+
+    /// Fills the List Registers by the rules.
+    #[inline(never)]
+    fn fill(&mut self, vcpu: usize, write: &mut dyn FnMut(usize, ListRegister)) -> Flush {
+        let this = &self.vcpus[vcpu];
+        let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
         let most_urgent = usize::from(all_pending != 0);
         let active = all_active.min(self.lrs - most_urgent);
         let pending = all_pending.min(self.lrs - active);
@@ -97,7 +112,7 @@ impl Vgic {
         if pending < all_pending {
             hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
         }
-        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate }
+        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate: 0 }
     }
 
     /// Moves one occurrence of a queued interrupt into List Register `n`.

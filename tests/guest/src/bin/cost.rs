@@ -117,7 +117,7 @@ fn wake_up() {
 
 /// An SGI to another vCPU, which waits for it, and one back: twice a sent SGI, a trapped WFI, a world switch, an acknowledge and an end.
 fn round_trip() {
-    psci::start(1, |_| {
+    let started = psci::start(1, |_| {
         gic::init();
         gic::enable(SGI, 0x80);
         loop {
@@ -125,6 +125,9 @@ fn round_trip() {
             gic::send_sgi(SGI, 0b01);
         }
     });
+    if started != 0 {
+        return;
+    }
     let start = timer::now();
     for _ in 0..COUNT {
         gic::send_sgi(SGI, 0b10);
