@@ -46,9 +46,11 @@ pub fn answer(call: &Call) -> Option<Action> {
 /// What becomes of a call that [`smccc::call`](crate::smccc::call) leaves to others.
 pub fn call(call: &Call, caller: &impl Guest) -> Action {
     let Call { function, arguments: [first, second, third], .. } = *call;
+    if let Some(action) = self::answer(call) {
+        return action;
+    }
     let answer = |code: i32| Action::Return(code.into());
     match function {
-        PSCI_VERSION => Action::Return(u32::from(VERSION).into()),
         PSCI_CPU_SUSPEND_32 | PSCI_CPU_SUSPEND_64 => match first as u32 as u64 & POWER_STATE_RESERVED {
             // Power-down may be carried out as standby, which returns to the caller (DEN0022, CPU_SUSPEND).
             0 => Action::CpuSuspend,
