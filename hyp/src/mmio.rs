@@ -18,8 +18,8 @@
 //! assert_eq!(x[2], 0x0900_0004);
 //! ```
 //!
-//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Guests are
-//! little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
+//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Devices are
+//! little-endian; where a guest is not ([`is_big_endian`]), its values go through [`Access::swapped`]. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
 //! them on a device.
 
 use trap::esr::Esr;
@@ -37,6 +37,17 @@ pub fn address(esr: Esr, far: u64, hpfar: u64) -> Option<u64> {
     let page = (hpfar & 0xfff_ffff_fff0) << 8;
     let told = matches!(esr.fault_status(), AddressSize(_) | Translation(_) | AccessFlag(_)) && !esr.stage1_walk();
     told.then_some(page | far & 0xfff)
+}
+
+/// Whether the guest's data accesses are big-endian, by its PSTATE and SCTLR_EL1: PSTATE.E in AArch32, E0E at EL0, EE at EL1.
+#[inline]
+pub const fn is_big_endian(pstate: u64, sctlr: u64) -> bool {
+    let bit = match pstate >> 2 & 0b111 {
+        0b000 => sctlr >> 24,
+        0b001 => sctlr >> 25,
+        _ => pstate >> 9,
+    };
+    bit & 1 != 0
 }
 
 /// x0 to x30.
@@ -89,10 +100,16 @@ impl Access {
         }
     }
 
+    /// A value of its size with the bytes in the other order.
+    #[inline]
+    pub const fn swapped(&self, value: u64) -> u64 {
+        value.swap_bytes() >> self.unused()
+    }
+
     /// The bits of 64 that are not transferred.
     #[inline]
-    fn unused(&self) -> u32 {
-        64_u32.wrapping_sub(8 * u32::from(self.bytes)) % 64
+    const fn unused(&self) -> u32 {
+        64_u32.wrapping_sub(8 * self.bytes as u32) % 64
     }
 }
 
@@ -458,6 +475,21 @@ mod tests {
         {
             let access = Access { register, bytes, write: true, sign_extend: false, wide: false };
             assert_eq!(access.stored(&x), value);
+        }
+    }
+
+    #[test]
+    fn big_endian_guests() {
+        const EE: u64 = 1 << 25;
+        const E0E: u64 = 1 << 24;
+        const E: u64 = 1 << 9;
+        for (mode, of_mode) in [(0b0_0000, E0E), (0b0_0100, EE), (0b0_0101, EE)] {
+            assert!(is_big_endian(mode, of_mode) && !is_big_endian(mode | E, !of_mode), "{mode:#b}");
+        }
+        assert!(is_big_endian(0b1_0000 | E, 0) && !is_big_endian(0b1_0000, EE | E0E));
+        for (bytes, value) in [(1, 0x88), (2, 0x8877), (4, 0x8877_6655), (8, 0x8877_6655_4433_2211)] {
+            let access = Access { register: 0, bytes, write: true, sign_extend: false, wide: false };
+            assert_eq!(access.swapped(access.stored(&[0x1122_3344_5566_7788; 31])), value);
         }
     }
 

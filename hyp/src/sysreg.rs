@@ -111,11 +111,15 @@ impl SystemRegisters {
     #[inline]
     pub fn id_of(&self, access: SystemAccess) -> Option<u64> {
         match access.register {
-            SystemRegister { op0: 3, op1: 0, crn: 0, crm: crm @ 1..=7, op2 } if access.read => {
-                Some(self.id[usize::from(crm) - 1][usize::from(op2 & 7)])
-            }
+            SystemRegister { op0: 3, op1: 0, crn: 0, crm, op2 } if access.read => self.id(crm, op2),
             _ => None,
         }
+    }
+
+    /// The same, by its CRm and op2; none if CRm is not that of an ID register that traps.
+    #[inline]
+    pub fn id(&self, crm: u8, op2: u8) -> Option<u64> {
+        self.id.get(usize::from(crm).wrapping_sub(1))?.get(usize::from(op2)).copied()
     }
 }
 

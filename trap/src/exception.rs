@@ -422,6 +422,23 @@ impl Esr {
         self.system(part::RT.small(self))
     }
 
+    /// Of class 18: whether it was this access, by whatever general-purpose register. Cheaper than [`Esr::system_access`].
+    #[inline]
+    pub const fn is_access(self, register: SystemRegister, read: bool) -> bool {
+        let SystemRegister { op0, op1, crn, crm, op2 } = register;
+        let encoding = part::OP0.put(op0) | part::OP1.put(op1) | part::CRN.put(crn) | part::CRM.put(crm);
+        let iss = encoding | part::OP2.put(op2) | part::DIRECTION.put(read as u8);
+        self.iss() as u64 & !part::RT.put(31) == iss
+    }
+
+    /// Of class 18: CRm and op2 of a read with op0 = 3, op1 = 0 and CRn = 0, where the ID registers are.
+    #[inline]
+    pub const fn id_register(self) -> Option<(u8, u8)> {
+        let (crm, op2) = (part::CRM.small(self), part::OP2.small(self));
+        let register = SystemRegister { op0: 3, op1: 0, crn: 0, crm, op2 };
+        if self.is_access(register, true) { Some((crm, op2)) } else { None }
+    }
+
     /// [`Abort::stage1_walk`] of an exception known to be an abort.
     #[inline]
     pub fn stage1_walk(self) -> bool {

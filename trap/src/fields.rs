@@ -108,6 +108,11 @@ impl Bits {
         esr.0 >> self.lo & (u64::MAX >> (63 - (self.hi - self.lo)))
     }
 
+    /// A register that has this value in the field, and 0 elsewhere.
+    pub(crate) const fn put(self, value: u8) -> u64 {
+        (value as u64) << self.lo
+    }
+
     /// The field as the small number that most are.
     #[inline]
     pub(crate) const fn small(self, esr: Esr) -> u8 {

@@ -231,10 +231,10 @@ fn carry_out(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
 /// MSR, MRS and system instructions.
 #[inline(never)]
 fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
-    let access = Esr(regs.hsr).system_access();
-    match vcpu.guest.registers.id_of(access) {
+    let esr = Esr(regs.hsr);
+    match esr.id_register().and_then(|(crm, op2)| vcpu.guest.registers.id(crm, op2)) {
         Some(value) => {
-            set_register(regs, access.rt, value);
+            set_register(regs, esr.system_access().rt, value);
             step(regs);
         }
         None => emulate_register(vcpu, regs),
@@ -308,8 +308,11 @@ fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     let access = esr.data_access();
     let address = mmio::address(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"));
     let done = match (address, Access::from_syndrome(access)) {
-        (Some(address), Some(access)) if access.write => store(vcpu, address, access, &regs.regs),
-        (Some(address), Some(access)) => load(vcpu, address, access, &mut regs.regs),
+        (Some(address), Some(access)) if access.write => store(vcpu, address, access, &regs.regs, swaps(regs)),
+        (Some(address), Some(access)) => {
+            let swap = swaps(regs);
+            load(vcpu, address, access, &mut regs.regs, swap)
+        }
         (Some(address), None) if !access.maintenance => emulate_instruction(vcpu, regs, address),
         // Cache maintenance is for memory.
         _ => None,
@@ -340,16 +343,16 @@ fn emulate_instruction(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, address: u64
         return None;
     }
     let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
-    let far = read_sysreg!("far_el2");
+    let (far, swap) = (read_sysreg!("far_el2"), swaps(regs));
     let instruction = Instruction::decode(fetch(vcpu.guest, regs.pc)?)?;
     if instruction.address(&x, sp) != far {
         return None;
     }
     for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
         if access.write {
-            store(vcpu, address, access, &x)?;
+            store(vcpu, address, access, &x, swap)?;
         } else {
-            load(vcpu, address, access, &mut x)?;
+            load(vcpu, address, access, &mut x, swap)?;
         }
     }
     instruction.write_back(&mut x, &mut sp);
@@ -366,15 +369,22 @@ fn step(regs: &mut CpuUserRegs) {
 
 /// Carries out a load from a device; none when there is none, or it will not have it.
 #[inline(always)]
-fn load(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31]) -> Option<()> {
-    access.load(x, vcpu.guest.read_device(vcpu, address, access.bytes.into())?);
+fn load(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31], swap: bool) -> Option<()> {
+    let value = vcpu.guest.read_device(vcpu, address, access.bytes.into())?;
+    access.load(x, if swap { access.swapped(value) } else { value });
     Some(())
 }
 
 /// Carries out a store, the same.
 #[inline(always)]
-fn store(vcpu: &'static Vcpu, address: u64, access: Access, x: &[u64; 31]) -> Option<()> {
-    vcpu.guest.write_device(vcpu, address, access.bytes.into(), access.stored(x))
+fn store(vcpu: &'static Vcpu, address: u64, access: Access, x: &[u64; 31], swap: bool) -> Option<()> {
+    let value = access.stored(x);
+    vcpu.guest.write_device(vcpu, address, access.bytes.into(), if swap { access.swapped(value) } else { value })
+}
+
+/// Whether the guest's values have to be swapped.
+fn swaps(regs: &CpuUserRegs) -> bool {
+    mmio::is_big_endian(regs.cpsr, read_sysreg!("sctlr_el1"))
 }
 
 /// The instruction at `pc`, by the guest's own translation as it is now.

@@ -36,7 +36,7 @@ pub fn trials() -> Vec<Trial> {
             trial(name, move || interrupts(cpu, gic, vcpus))
         })
     });
-    cost.into_iter().chain(interrupts).collect()
+    cost.into_iter().chain(interrupts).chain([trial("hyp_cost::big.endian", big_endian)]).collect()
 }
 
 /// Machines with time by instructions do the same, to the byte; and no row is above its bound.
@@ -74,6 +74,17 @@ fn instructions(gic: u8) -> Result<()> {
         same(row, interrupts, if with_interrupts { count } else { 0 })?;
     }
     Ok(())
+}
+
+/// The devices of a big-endian guest are the same to it.
+fn big_endian() -> Result<()> {
+    let config = Config { guests: vec![small("endian")], timeout: Some(Duration::from_secs(20)), ..Config::default() };
+    run(&config, |ran| {
+        same("exit code", ran.outcome.code, 0)?;
+        let record = ran.records.first().context("no record")?;
+        same("GICD_TYPER, the other way round", &record["swapped"], &record["typer"])?;
+        same("what was enabled", record["enabled"].as_u64(), Some(0x0102_0408))
+    })
 }
 
 /// Rounds of the guest `interrupts`.

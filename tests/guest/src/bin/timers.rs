@@ -32,11 +32,13 @@ fn each(cpu: usize) -> ! {
         guest::wait();
     }
     guest::mask_irqs();
-    record!("ticks", "\"cpu\":{cpu},\"taken\":{}", TAKEN[cpu].load(SeqCst));
     if cpu != 0 {
         psci::call(psci::CPU_OFF, 0, 0, 0);
     }
     while (1..VCPUS).any(|cpu| psci::call(psci::AFFINITY_INFO, cpu as u64, 0, 0) == 0) {}
+    for (cpu, taken) in TAKEN.iter().enumerate().take(VCPUS) {
+        record!("ticks", "\"cpu\":{cpu},\"taken\":{}", taken.load(SeqCst));
+    }
     psci::off()
 }
 
