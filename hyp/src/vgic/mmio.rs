@@ -199,10 +199,8 @@ impl Vgic {
                 let pending = mask(irq.sources != 0);
                 let (word, bit) = vgic.word(key);
                 word.latch = word.latch & !bit | pending & bit;
-                if !set {
-                    if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| loaded.sources() & sources != 0) {
-                        loaded.latch = false;
-                    }
+                if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| !set && loaded.sources() & sources != 0) {
+                    loaded.latch = false;
                 }
                 vgic.update(key);
             }),
@@ -346,9 +344,7 @@ impl Vgic {
                 0x000 if !private => (Register::Ctlr, 0),
                 0x004 if !private => (Register::Typer, 0),
                 0x008 if !private => (Register::Iidr, 0),
-                at @ 0x080..0x400 => {
-                    (Register::Bits(BITS[at as usize / 0x80 - 1]), at % 0x80 * 8)
-                }
+                at @ 0x080..0x400 => (Register::Bits(BITS[at as usize / 0x80 - 1]), at % 0x80 * 8),
                 at @ 0x400..0x800 => (Register::Priority, at - 0x400),
                 at @ 0x800..0xc00 if !v3 => (Register::Targets, at - 0x800),
                 at @ 0xc00..0xd00 => (Register::Config, (at - 0xc00) * 4),
