@@ -6,7 +6,7 @@
 //! | module | what it holds | begin with |
 //! |---|---|---|
 //! | [`smccc`] | HVC and SMC: what the guest takes for firmware | [`smccc::call`] |
-//! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | [`smccc::Action`] |
+//! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | [`psci::call`] |
 //! | [`sysreg`] | trapped system registers, and the ID registers a guest reads | [`sysreg::SystemRegisters::access`] |
 //! | [`timer`] | the physical timer of a vCPU, which is emulated | [`timer::PhysicalTimer`] |
 //! | [`mmio`] | a trapped load or store of a device | [`mmio::Access`] |

@@ -18,23 +18,36 @@
 //! assert_eq!(x[2], 0x0900_0004);
 //! ```
 //!
-//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Guests are
-//! little-endian. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
+//! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Devices are
+//! little-endian; where a guest is not ([`is_big_endian`]), its values go through [`Access::swapped`]. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
 //! them on a device.
 
-use trap::exception::{Abort, DataAccess};
+use trap::esr::Esr;
+use trap::exception::DataAccess;
 use trap::fault::FaultStatus;
 
-/// The guest's physical address (IPA) that an access which aborted was to, from FAR_EL2 and HPFAR_EL2. None where the
+/// The guest's physical address (IPA) that an access which aborted was to, from ESR_EL2, FAR_EL2 and HPFAR_EL2. None where the
 /// CPU does not tell it, or the access was the CPU's own, to a translation table of the guest: nothing to emulate.
 ///
 /// HPFAR_EL2 is UNKNOWN but after certain faults of stage 2 (Arm ARM, pseudo-code `IPAValid`).
-pub fn address(abort: &Abort, far: u64, hpfar: u64) -> Option<u64> {
+#[inline]
+pub fn address(esr: Esr, far: u64, hpfar: u64) -> Option<u64> {
     use FaultStatus::{AccessFlag, AddressSize, Translation};
     // FIPA, bits 43:4, is the page's number.
     let page = (hpfar & 0xfff_ffff_fff0) << 8;
-    let told = matches!(abort.status, AddressSize(_) | Translation(_) | AccessFlag(_)) && !abort.stage1_walk;
+    let told = matches!(esr.fault_status(), AddressSize(_) | Translation(_) | AccessFlag(_)) && !esr.stage1_walk();
     told.then_some(page | far & 0xfff)
+}
+
+/// Whether the guest's data accesses are big-endian, by its PSTATE and SCTLR_EL1: PSTATE.E in AArch32, E0E at EL0, EE at EL1.
+#[inline]
+pub const fn is_big_endian(pstate: u64, sctlr: u64) -> bool {
+    let bit = match pstate >> 2 & 0b111 {
+        0b000 => sctlr >> 24,
+        0b001 => sctlr >> 25,
+        _ => pstate >> 9,
+    };
+    bit & 1 != 0
 }
 
 /// x0 to x30.
@@ -58,6 +71,7 @@ pub struct Access {
 impl Access {
     /// What ESR_EL2 says of the access (Arm ARM, "ISS encoding for an exception from a Data Abort": SAS, SSE, SRT, SF,
     /// WnR); none if it is not told (ISV), or was no load or store but cache maintenance.
+    #[inline]
     pub fn from_syndrome(access: DataAccess) -> Option<Access> {
         let transfer = access.transfer.filter(|_| !access.maintenance)?;
         Some(Access {
@@ -70,11 +84,13 @@ impl Access {
     }
 
     /// What a store writes, cut to its size.
+    #[inline]
     pub fn stored(&self, x: &X) -> u64 {
         or_zero(x, self.register) & (u64::MAX >> self.unused())
     }
 
     /// Has a load put `value`, of which its size counts, into its register.
+    #[inline]
     pub fn load(&self, x: &mut X, value: u64) {
         let unused = self.unused();
         let value = value << unused;
@@ -84,9 +100,16 @@ impl Access {
         }
     }
 
+    /// A value of its size with the bytes in the other order.
+    #[inline]
+    pub const fn swapped(&self, value: u64) -> u64 {
+        value.swap_bytes() >> self.unused()
+    }
+
     /// The bits of 64 that are not transferred.
-    fn unused(&self) -> u32 {
-        64 - 8 * u32::from(self.bytes.clamp(1, 8))
+    #[inline]
+    const fn unused(&self) -> u32 {
+        64_u32.wrapping_sub(8 * self.bytes as u32) % 64
     }
 }
 
@@ -194,6 +217,7 @@ impl Instruction {
 }
 
 /// Register `number`, where 31 is xzr.
+#[inline]
 fn or_zero(x: &X, number: u8) -> u64 {
     x.get(usize::from(number)).copied().unwrap_or(0)
 }
@@ -253,8 +277,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::{format, string::String, string::ToString, vec::Vec};
-    use trap::esr::Esr;
-    use trap::exception::Exception;
     use yaxpeax_arch::{Decoder, U8Reader};
     use yaxpeax_arm::armv8::a64::InstDecoder;
 
@@ -456,12 +478,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn big_endian_guests() {
+        const EE: u64 = 1 << 25;
+        const E0E: u64 = 1 << 24;
+        const E: u64 = 1 << 9;
+        for (mode, of_mode) in [(0b0_0000, E0E), (0b0_0100, EE), (0b0_0101, EE)] {
+            assert!(is_big_endian(mode, of_mode) && !is_big_endian(mode | E, !of_mode), "{mode:#b}");
+        }
+        assert!(is_big_endian(0b1_0000 | E, 0) && !is_big_endian(0b1_0000, EE | E0E));
+        for (bytes, value) in [(1, 0x88), (2, 0x8877), (4, 0x8877_6655), (8, 0x8877_6655_4433_2211)] {
+            let access = Access { register: 0, bytes, write: true, sign_extend: false, wide: false };
+            assert_eq!(access.swapped(access.stored(&[0x1122_3344_5566_7788; 31])), value);
+        }
+    }
+
     /// The access that this syndrome of a data abort from a lower level tells.
     fn syndrome(iss: u64) -> Option<Access> {
-        match Esr(0x24 << 26 | iss).decode() {
-            Exception::DataAbort(_, access) => Access::from_syndrome(access),
-            _ => None,
-        }
+        Access::from_syndrome(Esr(0x24 << 26 | iss).data_access())
     }
 
     #[test]
@@ -479,22 +513,15 @@ mod tests {
 
     #[test]
     fn addresses_of_aborts() {
-        let address = |iss: u64| match Esr(0x24 << 26 | iss).decode() {
-            // HPFAR_EL2.NS is no part of it.
-            Exception::DataAbort(abort, _) => address(&abort, 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000),
-            _ => None,
-        };
+        // HPFAR_EL2.NS is no part of it.
+        let address = |iss: u64| address(Esr(0x24 << 26 | iss), 0xffff_ffc0_0000_0abc, 1 << 63 | 0x9_0000);
         for status in 0..64 {
             // Levels -2 to 3 of each: address size, translation, access flag.
             let told = matches!(status, 0x00..=0x0b | 0x29..=0x2c);
             assert_eq!(address(status), told.then_some(0x0900_0abc), "{status:#x}");
             assert_eq!(address(1 << 7 | status), None, "on a table walk");
         }
-        let abort = |hpfar| match Esr(0x9200_0007).decode() {
-            Exception::DataAbort(abort, _) => super::address(&abort, 0, hpfar),
-            _ => None,
-        };
-        assert_eq!(abort(u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
+        assert_eq!(super::address(Esr(0x9200_0007), 0, u64::MAX), Some(0xf_ffff_ffff_f000), "52 bits");
     }
 
     proptest! {

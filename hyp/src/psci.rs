@@ -1,10 +1,11 @@
 //! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface", where each has a
 //! section of its name).
 //!
-//! Called by [`smccc::call`](crate::smccc::call). What is optional and of no use to a guest is left out: there is no
+//! A guest calls them by [`smccc`](crate::smccc), whose own functions come first. What is optional and of no use to a guest is left out: there is no
 //! trusted OS to migrate, and nothing to suspend to.
 
-use crate::smccc::{Action, Caller, Vcpu};
+use crate::smccc::{Action, Call};
+use core::ops::Range;
 use smccc::arch::SMCCC_VERSION;
 use smccc::psci::error::{ALREADY_ON, INVALID_ADDRESS, INVALID_PARAMETERS, NOT_SUPPORTED, ON_PENDING, SUCCESS};
 use smccc::psci::*;
@@ -15,12 +16,41 @@ const VERSION: Version = Version { major: 1, minor: 1 };
 /// PowerLevel.
 const POWER_STATE_RESERVED: u64 = !0x0301_ffff;
 
-/// What becomes of the call of `function` with these arguments, which were cut to 32 bits if it is a 32-bit one.
-pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> Action {
-    let [first, second, third] = arguments;
+/// A vCPU, as the calls see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vcpu {
+    /// Its affinity: MPIDR_EL1 without what is not Aff0 to Aff3.
+    pub affinity: u64,
+    /// Whether it is on.
+    pub state: AffinityState,
+}
+
+/// The guest that calls, as far as answers depend on it.
+pub trait Guest {
+    /// Its vCPU of this index; they are numbered from 0 on.
+    fn vcpu(&self, index: usize) -> Option<Vcpu>;
+
+    /// Where its RAM is; a vCPU starts nowhere else.
+    fn ram(&self) -> Range<u64>;
+}
+
+/// The answer to a call, of those that [`smccc::call`](crate::smccc::call) leaves to others, that depends on nothing else.
+#[inline]
+pub fn answer(call: &Call) -> Option<Action> {
+    match call.function {
+        PSCI_VERSION => Some(Action::Return(u32::from(VERSION).into())),
+        _ => None,
+    }
+}
+
+/// What becomes of a call that [`smccc::call`](crate::smccc::call) leaves to others.
+pub fn call(call: &Call, caller: &impl Guest) -> Action {
+    let Call { function, arguments: [first, second, third], .. } = *call;
+    if let Some(action) = self::answer(call) {
+        return action;
+    }
     let answer = |code: i32| Action::Return(code.into());
     match function {
-        PSCI_VERSION => Action::Return(u32::from(VERSION).into()),
         PSCI_CPU_SUSPEND_32 | PSCI_CPU_SUSPEND_64 => match first as u32 as u64 & POWER_STATE_RESERVED {
             // Power-down may be carried out as standby, which returns to the caller (DEN0022, CPU_SUSPEND).
             0 => Action::CpuSuspend,
@@ -37,19 +67,24 @@ pub(crate) fn call(function: u32, arguments: [u64; 3], caller: &Caller<'_>) -> A
     }
 }
 
+fn vcpus(guest: &impl Guest) -> impl Iterator<Item = Vcpu> {
+    (0..).map_while(|index| guest.vcpu(index))
+}
+
 /// CPU_ON: the target must be off, and its entry point an instruction in the guest's RAM.
-fn cpu_on(target: u64, entry: u64, context: u64, caller: &Caller<'_>) -> Result<Action, i32> {
-    let vcpu = caller.vcpus.iter().position(|vcpu| vcpu.affinity == target).ok_or(INVALID_PARAMETERS)?;
-    match caller.vcpus[vcpu].state {
+fn cpu_on(target: u64, entry: u64, context: u64, caller: &impl Guest) -> Result<Action, i32> {
+    let found = vcpus(caller).enumerate().find(|(_, vcpu)| vcpu.affinity == target);
+    let (vcpu, Vcpu { state, .. }) = found.ok_or(INVALID_PARAMETERS)?;
+    match state {
         AffinityState::On => Err(ALREADY_ON),
         AffinityState::OnPending => Err(ON_PENDING),
-        AffinityState::Off if !caller.ram.contains(&entry) || !entry.is_multiple_of(4) => Err(INVALID_ADDRESS),
+        AffinityState::Off if !caller.ram().contains(&entry) || !entry.is_multiple_of(4) => Err(INVALID_ADDRESS),
         AffinityState::Off => Ok(Action::CpuOn { vcpu, entry, context }),
     }
 }
 
 /// AFFINITY_INFO: the state of all vCPUs whose affinity is `target` from field `lowest_level` on.
-fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
+fn affinity_info(target: u64, lowest_level: u32, caller: &impl Guest) -> i32 {
     let ignored = match lowest_level {
         0 => 0,
         1 => 0xff,
@@ -57,11 +92,11 @@ fn affinity_info(target: u64, lowest_level: u32, caller: &Caller<'_>) -> i32 {
         3 => 0xff_ffff,
         _ => return INVALID_PARAMETERS,
     };
-    let matches = |vcpu: &&Vcpu| vcpu.affinity | ignored == target | ignored;
+    let matches = |vcpu: &Vcpu| vcpu.affinity | ignored == target | ignored;
     // One that is on counts before one that is on its way, and that before those that are off.
     let rank =
         |state| [AffinityState::Off, AffinityState::OnPending, AffinityState::On].iter().position(|&s| s == state);
-    let state = caller.vcpus.iter().filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
+    let state = vcpus(caller).filter(matches).map(|vcpu| vcpu.state).max_by_key(|&state| rank(state));
     state.map_or(INVALID_PARAMETERS, |state| state as i32)
 }
 
@@ -90,8 +125,33 @@ fn feature(function: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smccc::tests::{caller, hvc};
+    use crate::smccc::{self, Conduit, Workaround};
     use proptest::prelude::*;
+
+    const VCPUS: [Vcpu; 4] = [
+        Vcpu { affinity: 0, state: AffinityState::On },
+        Vcpu { affinity: 1, state: AffinityState::Off },
+        Vcpu { affinity: 0x100, state: AffinityState::OnPending },
+        Vcpu { affinity: 0x1_0000_0000, state: AffinityState::Off },
+    ];
+
+    struct Caller;
+
+    impl Guest for Caller {
+        fn vcpu(&self, index: usize) -> Option<Vcpu> {
+            VCPUS.get(index).copied()
+        }
+
+        fn ram(&self) -> Range<u64> {
+            0x4000_0000..0x8000_0000
+        }
+    }
+
+    /// What becomes of an HVC #0 with these registers.
+    fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Action {
+        let call = Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]);
+        smccc::call(&call, [Workaround::Unaffected; 3]).unwrap_or_else(|| super::call(&call, &Caller))
+    }
 
     const ENTRY: u64 = 0x4020_0000;
 
@@ -166,7 +226,8 @@ mod tests {
     #[test]
     fn features_are_the_calls_there_are() {
         for function in (0x8400_0000..0x8400_0020).chain(0xc400_0000..0xc400_0020) {
-            let there = call(function, [0; 3], &caller()) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
+            let call = Call::new(Conduit::Hvc, 0, [function.into(), 0, 0, 0]);
+            let there = super::call(&call, &Caller) != Action::NOT_SUPPORTED || function == PSCI_FEATURES;
             let told = hvc(PSCI_FEATURES, function.into(), 0, 0);
             assert_eq!(told, if there { Action::SUCCESS } else { Action::NOT_SUPPORTED }, "{function:#x}");
         }
@@ -174,10 +235,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_call_has_an_answer(owner in 0_u32..64, number: u32, fast: bool, wide: bool, x: [u64; 3]) {
+            let function = u32::from(fast) << 31 | u32::from(wide) << 30 | owner << 24 | number & 0xff;
+            let action = hvc(function, x[0], x[1], x[2]);
+            if !fast {
+                prop_assert_eq!(action, Action::NOT_SUPPORTED);
+            }
+        }
+
+        #[test]
         fn a_vcpu_starts_only_in_ram_and_only_when_off(target in 0_u64..0x200, entry: u64, context: u64) {
             if let Action::CpuOn { vcpu, entry: at, context: x0 } = hvc(PSCI_CPU_ON_64, target, entry, context) {
-                prop_assert_eq!(caller().vcpus[vcpu], Vcpu { affinity: target, state: AffinityState::Off });
-                prop_assert!(caller().ram.contains(&at) && at == entry && x0 == context);
+                prop_assert_eq!(VCPUS[vcpu], Vcpu { affinity: target, state: AffinityState::Off });
+                prop_assert!(Caller.ram().contains(&at) && at == entry && x0 == context);
             }
         }
     }

@@ -2,16 +2,13 @@
 //! Convention").
 //!
 //! The hypervisor is all the firmware that its guests see; none of their calls goes further. [`call`] says what becomes
-//! of one. The power calls are in [`psci`].
+//! of one that is the convention's own or nobody's; all others are for [`psci::call`](crate::psci::call).
 
-use crate::psci;
-use core::ops::Range;
 use smccc::arch::error::{NOT_SUPPORTED, SUCCESS};
 use smccc::arch::{
     SMCCC_ARCH_FEATURES, SMCCC_ARCH_WORKAROUND_1, SMCCC_ARCH_WORKAROUND_2, SMCCC_ARCH_WORKAROUND_3, SMCCC_VERSION,
     Version,
 };
-use smccc::psci::AffinityState;
 
 /// The version told to guests: the first that has SMCCC_ARCH_FEATURES, and nothing beyond that we would have to keep.
 const VERSION: Version = Version { major: 1, minor: 1 };
@@ -51,32 +48,13 @@ pub struct Call {
 impl Call {
     /// The call that x0 to x3 hold. Bit 30 of the function says whether arguments are 64 bits wide; of a 32-bit call
     /// the upper halves are not the callee's to read (DEN0028, "Register use").
+    #[inline]
     pub fn new(conduit: Conduit, immediate: u16, x: [u64; 4]) -> Call {
         let function = x[0] as u32;
         let wide = function >> 30 & 1 != 0;
         let [_, arguments @ ..] = x.map(|value| if wide { value } else { u64::from(value as u32) });
         Call { conduit, immediate, function, arguments }
     }
-}
-
-/// A vCPU, as the calls see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vcpu {
-    /// Its affinity: MPIDR_EL1 without what is not Aff0 to Aff3.
-    pub affinity: u64,
-    /// Whether it is on.
-    pub state: AffinityState,
-}
-
-/// The guest that calls, as far as answers depend on it.
-#[derive(Clone, Debug)]
-pub struct Caller<'a> {
-    /// Its vCPUs.
-    pub vcpus: &'a [Vcpu],
-    /// Where its RAM is; a vCPU starts nowhere else.
-    pub ram: Range<u64>,
-    /// Which of SMCCC_ARCH_WORKAROUND_1, 2 and 3 there are.
-    pub workarounds: [Workaround; 3],
 }
 
 /// What SMCCC_ARCH_FEATURES says of an SMCCC_ARCH_WORKAROUND_n (DEN0028, the section of each).
@@ -99,9 +77,9 @@ pub enum Action {
     /// SMCCC_ARCH_WORKAROUND_2: the guest wants speculative store bypass mitigated, or not, while it runs. Returns 0.
     Mitigate(bool),
     /// CPU_ON: the vCPU of this index starts at `entry` with `context` in x0, as after a reset: EL1h, all masked, MMU
-    /// off. It is [`AffinityState::OnPending`] until it runs. Returns 0.
+    /// off. It is [`AffinityState::OnPending`](smccc::psci::AffinityState) until it runs. Returns 0.
     CpuOn {
-        /// Index in [`Caller::vcpus`].
+        /// Its index ([`psci::Guest::vcpu`](crate::psci::Guest::vcpu)).
         vcpu: usize,
         /// Its first instruction.
         entry: u64,
@@ -128,45 +106,45 @@ impl Action {
     pub const SUCCESS: Action = Action::Return(SUCCESS as i64);
 }
 
-/// What becomes of `call`.
-pub fn call(call: &Call, caller: &Caller<'_>) -> Action {
+/// What becomes of `call`, if it is not left to others. `workarounds`: which of SMCCC_ARCH_WORKAROUND_1, 2 and 3 there are.
+#[inline]
+pub fn call(call: &Call, workarounds: [Workaround; 3]) -> Option<Action> {
     let Call { immediate, function, arguments, .. } = *call;
     // Other immediates are for conventions that are not ours (DEN0028, "SMC and HVC immediate value").
     if immediate != 0 {
-        return Action::NOT_SUPPORTED;
+        return Some(Action::NOT_SUPPORTED);
     }
-    match function {
+    Some(match function {
         SMCCC_VERSION => Action::Return(u32::from(VERSION).into()),
-        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, caller)),
-        _ => match workaround(function, caller) {
-            Some(Workaround::NotSupported) => Action::NOT_SUPPORTED,
-            Some(_) if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
+        SMCCC_ARCH_FEATURES => Action::Return(arch_feature(arguments[0] as u32, workarounds)),
+        _ if is_vendor_hypervisor(function) => Action::Vendor,
+        _ => match workaround(function, workarounds)? {
+            Workaround::NotSupported => Action::NOT_SUPPORTED,
+            _ if function == SMCCC_ARCH_WORKAROUND_2 => Action::Mitigate(arguments[0] != 0),
             // The branch predictor (1) and the branch history (3) are taken care of on each entry to the hypervisor, so
             // that the call itself was the workaround.
-            Some(_) => Action::SUCCESS,
-            None if is_vendor_hypervisor(function) => Action::Vendor,
-            None => psci::call(function, arguments, caller),
+            _ => Action::SUCCESS,
         },
-    }
+    })
 }
 
 /// SMCCC_ARCH_FEATURES. SMCCC_ARCH_SOC_ID is among those that are not there: no guest's business.
-fn arch_feature(function: u32, caller: &Caller<'_>) -> i64 {
+fn arch_feature(function: u32, workarounds: [Workaround; 3]) -> i64 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS.into(),
-        _ => workaround(function, caller).unwrap_or(Workaround::NotSupported) as i64,
+        _ => workaround(function, workarounds).unwrap_or(Workaround::NotSupported) as i64,
     }
 }
 
 /// The workaround that `function` is, if it is one.
-fn workaround(function: u32, caller: &Caller<'_>) -> Option<Workaround> {
+fn workaround(function: u32, workarounds: [Workaround; 3]) -> Option<Workaround> {
     let number = match function {
         SMCCC_ARCH_WORKAROUND_1 => 0,
         SMCCC_ARCH_WORKAROUND_2 => 1,
         SMCCC_ARCH_WORKAROUND_3 => 2,
         _ => return None,
     };
-    Some(caller.workarounds[number])
+    Some(workarounds[number])
 }
 
 /// Whether the function is a fast call of the owner "vendor specific hypervisor service", of either width (DEN0028,
@@ -176,34 +154,21 @@ const fn is_vendor_hypervisor(function: u32) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
     use smccc::arch::SMCCC_ARCH_SOC_ID;
 
-    const VCPUS: [Vcpu; 4] = [
-        Vcpu { affinity: 0, state: AffinityState::On },
-        Vcpu { affinity: 1, state: AffinityState::Off },
-        Vcpu { affinity: 0x100, state: AffinityState::OnPending },
-        Vcpu { affinity: 0x1_0000_0000, state: AffinityState::Off },
-    ];
-
-    pub(crate) fn caller() -> Caller<'static> {
-        Caller {
-            vcpus: &VCPUS,
-            ram: 0x4000_0000..0x8000_0000,
-            workarounds: [Workaround::Required, Workaround::Unaffected, Workaround::NotSupported],
-        }
-    }
+    const WORKAROUNDS: [Workaround; 3] = [Workaround::Required, Workaround::Unaffected, Workaround::NotSupported];
 
     /// What becomes of an HVC #0 with these registers.
-    pub(crate) fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Action {
-        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), &caller())
+    fn hvc(function: u32, x1: u64, x2: u64, x3: u64) -> Option<Action> {
+        call(&Call::new(Conduit::Hvc, 0, [function.into(), x1, x2, x3]), WORKAROUNDS)
     }
 
     #[test]
     fn arch_calls() {
-        assert_eq!(hvc(SMCCC_VERSION, 0, 0, 0), Action::Return(0x1_0001));
+        assert_eq!(hvc(SMCCC_VERSION, 0, 0, 0), Some(Action::Return(0x1_0001)));
         for (function, feature) in [
             (SMCCC_VERSION, 0),
             (SMCCC_ARCH_FEATURES, 0),
@@ -213,13 +178,14 @@ pub(crate) mod tests {
             (SMCCC_ARCH_SOC_ID, -1),
             (0x8400_0000, -1),
         ] {
-            assert_eq!(hvc(SMCCC_ARCH_FEATURES, function.into(), 0, 0), Action::Return(feature), "{function:#x}");
+            let told = hvc(SMCCC_ARCH_FEATURES, function.into(), 0, 0);
+            assert_eq!(told, Some(Action::Return(feature)), "{function:#x}");
         }
-        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_1, 0, 0, 0), Action::SUCCESS);
-        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_2, 1, 0, 0), Action::Mitigate(true));
-        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_2, 1 << 32, 0, 0), Action::Mitigate(false), "w1 is the argument");
-        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_3, 0, 0, 0), Action::NOT_SUPPORTED);
-        assert_eq!(hvc(SMCCC_ARCH_SOC_ID, 0, 0, 0), Action::NOT_SUPPORTED);
+        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_1, 0, 0, 0), Some(Action::SUCCESS));
+        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_2, 1, 0, 0), Some(Action::Mitigate(true)));
+        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_2, 1 << 32, 0, 0), Some(Action::Mitigate(false)), "w1 is the argument");
+        assert_eq!(hvc(SMCCC_ARCH_WORKAROUND_3, 0, 0, 0), Some(Action::NOT_SUPPORTED));
+        assert_eq!(hvc(SMCCC_ARCH_SOC_ID, 0, 0, 0), None);
     }
 
     #[test]
@@ -232,11 +198,7 @@ pub(crate) mod tests {
             (0x8500_0000, false),
             (0x8700_0000, false),
         ] {
-            assert_eq!(
-                hvc(function, 0, 0, 0),
-                if ours { Action::Vendor } else { Action::NOT_SUPPORTED },
-                "{function:#x}"
-            );
+            assert_eq!(hvc(function, 0, 0, 0), ours.then_some(Action::Vendor), "{function:#x}");
         }
     }
 
@@ -248,8 +210,8 @@ pub(crate) mod tests {
     #[test]
     fn an_immediate_is_no_call_of_ours() {
         let registers = [SMCCC_VERSION.into(), 0, 0, 0];
-        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), &caller()), Action::NOT_SUPPORTED);
-        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), &caller()), Action::Return(0x1_0001));
+        assert_eq!(call(&Call::new(Conduit::Hvc, 1, registers), WORKAROUNDS), Some(Action::NOT_SUPPORTED));
+        assert_eq!(call(&Call::new(Conduit::Smc, 0, registers), WORKAROUNDS), Some(Action::Return(0x1_0001)));
     }
 
     proptest! {
@@ -261,15 +223,6 @@ pub(crate) mod tests {
             prop_assert_eq!((call.function, call.arguments), (narrow, x.map(|value| value & 0xffff_ffff)));
             let wide = Call::new(Conduit::Hvc, 0, [(function | 1 << 30).into(), x[0], x[1], x[2]]);
             prop_assert_eq!(wide.arguments, x);
-        }
-
-        #[test]
-        fn any_call_has_an_answer(owner in 0_u32..64, number: u32, fast: bool, wide: bool, x: [u64; 3]) {
-            let function = u32::from(fast) << 31 | u32::from(wide) << 30 | owner << 24 | number & 0xff;
-            let action = hvc(function, x[0], x[1], x[2]);
-            if !fast {
-                prop_assert_eq!(action, Action::NOT_SUPPORTED);
-            }
         }
     }
 }

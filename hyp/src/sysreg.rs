@@ -75,7 +75,11 @@ impl SystemRegisters {
     }
 
     /// What becomes of `access`, which writes `written` (the value of Rt, or 0 of xzr) if it is a write.
+    #[inline]
     pub fn access(&self, access: SystemAccess, written: u64) -> Action {
+        if let Some(value) = self.id_of(access) {
+            return Action::Read(value);
+        }
         let SystemRegister { op0, op1, crn, crm, op2 } = access.register;
         let zero = if access.read { Action::Read(0) } else { Action::Ignore };
         match (op0, op1, crn, crm, op2) {
@@ -85,8 +89,6 @@ impl SystemRegisters {
             (2, 0, 1, 1, 4) if access.read => Action::Read(1 << 3),
             // The debug registers (MDCR_EL2.TDA, TDOSA, TDRA): no breakpoint hits, nothing steps, no debugger is there.
             (2, 0 | 3, ..) => zero,
-            // ID registers, those not allocated too (HCR_EL2.TID3).
-            (3, 0, 0, 1..=7, _) if access.read => Action::Read(self.id[usize::from(crm) - 1][usize::from(op2)]),
             // ACTLR_EL1 (HCR_EL2.TACR) is the implementation's.
             (3, 0, 1, 0, 1) => zero,
             // ERRIDR_EL1 and the records it counts, none (HCR_EL2.TERR).
@@ -105,19 +107,25 @@ impl SystemRegisters {
         }
     }
 
-    /// What the guest reads in an ID register, 0 in any other.
-    pub fn id(&self, register: SystemRegister) -> u64 {
-        match register {
-            SystemRegister { op0: 3, op1: 0, crn: 0, crm: 1..=7, op2: 0..=7 } => {
-                self.id[usize::from(register.crm) - 1][usize::from(register.op2)]
-            }
-            _ => 0,
+    /// What the guest reads, if `access` reads an ID register, allocated or not (HCR_EL2.TID3).
+    #[inline]
+    pub fn id_of(&self, access: SystemAccess) -> Option<u64> {
+        match access.register {
+            SystemRegister { op0: 3, op1: 0, crn: 0, crm, op2 } if access.read => self.id(crm, op2),
+            _ => None,
         }
+    }
+
+    /// The same, by its CRm and op2; none if CRm is not that of an ID register that traps.
+    #[inline]
+    pub fn id(&self, crm: u8, op2: u8) -> Option<u64> {
+        self.id.get(usize::from(crm).wrapping_sub(1))?.get(usize::from(op2)).copied()
     }
 }
 
 /// The registers of the GIC's CPU interface that are trapped: the SGIs because IMO is set, and those of group 0, which
 /// no guest has an interrupt in (GIC specification IHI 0069, "AArch64 System register descriptions").
+#[inline]
 fn cpu_interface(access: SystemAccess, written: u64, zero: Action) -> Action {
     /// What ICC_IAR0_EL1 and ICC_HPPIR0_EL1 read when nothing is pending.
     const SPURIOUS: u64 = 1023;
@@ -315,8 +323,9 @@ mod tests {
     fn shown(register: SystemRegister, physical: u64) -> u64 {
         let guest = SystemRegisters::new(Gic::V3, |r| if r == register { physical } else { u64::MAX });
         let access = SystemAccess { register, rt: 0, read: true };
-        assert_eq!(guest.access(access, 0), Action::Read(guest.id(register)));
-        guest.id(register)
+        let value = guest.id_of(access).unwrap();
+        assert_eq!(guest.access(access, 0), Action::Read(value));
+        value
     }
 
     /// As Cortex-A72 and Cortex-A76 have them, and with more of everything.
@@ -346,8 +355,9 @@ mod tests {
     fn the_gic_is_told_by_what_the_guest_has() {
         for (gic, field) in [(Gic::V2, 0), (Gic::V3, 1)] {
             let guest = SystemRegisters::new(gic, |_| 0x3300_0000);
-            assert_eq!(guest.id(AA64PFR0) >> 24 & 15, field);
-            assert_eq!(guest.id(register(3, 0, 0, 1, 1)) >> 28, field);
+            let read = |register| guest.id_of(SystemAccess { register, rt: 0, read: true }).unwrap();
+            assert_eq!(read(AA64PFR0) >> 24 & 15, field);
+            assert_eq!(read(register(3, 0, 0, 1, 1)) >> 28, field);
         }
     }
 

@@ -35,6 +35,7 @@ impl Esr {
     }
 
     /// DFSC or IFSC, ISS bits 5:0. Only aborts, watchpoints, breakpoints, steps and SErrors have one.
+    #[inline]
     pub const fn fault_status(self) -> FaultStatus {
         FaultStatus::decode(self.0 as u8)
     }

@@ -321,7 +321,7 @@ impl Esr {
             Ec::SVC64 => self.call(Call::Svc, false),
             Ec::HVC64 => self.call(Call::Hvc, false),
             Ec::SMC64 => self.call(Call::Smc, false),
-            Ec::SYSTEM => Exception::System(self.system(part::RT.small(self))),
+            Ec::SYSTEM => Exception::System(self.system_access()),
             Ec::SYSTEM128 => Exception::System128(self.system(part::RT_PAIR.small(self) * 2)),
             Ec::SVE => Exception::Sve,
             Ec::ERET => {
@@ -416,6 +416,36 @@ impl Esr {
         Exception::Call { instruction, aarch32, immediate: Some(part::IMM16.of(self) as u16) }
     }
 
+    /// What [`Exception::System`] holds, of an exception known to be one.
+    #[inline]
+    pub fn system_access(self) -> SystemAccess {
+        self.system(part::RT.small(self))
+    }
+
+    /// Of class 18: whether it was this access, by whatever general-purpose register. Cheaper than [`Esr::system_access`].
+    #[inline]
+    pub const fn is_access(self, register: SystemRegister, read: bool) -> bool {
+        let SystemRegister { op0, op1, crn, crm, op2 } = register;
+        let encoding = part::OP0.put(op0) | part::OP1.put(op1) | part::CRN.put(crn) | part::CRM.put(crm);
+        let iss = encoding | part::OP2.put(op2) | part::DIRECTION.put(read as u8);
+        self.iss() as u64 & !part::RT.put(31) == iss
+    }
+
+    /// Of class 18: CRm and op2 of a read with op0 = 3, op1 = 0 and CRn = 0, where the ID registers are.
+    #[inline]
+    pub const fn id_register(self) -> Option<(u8, u8)> {
+        let (crm, op2) = (part::CRM.small(self), part::OP2.small(self));
+        let register = SystemRegister { op0: 3, op1: 0, crn: 0, crm, op2 };
+        if self.is_access(register, true) { Some((crm, op2)) } else { None }
+    }
+
+    /// [`Abort::stage1_walk`] of an exception known to be an abort.
+    #[inline]
+    pub fn stage1_walk(self) -> bool {
+        part::S1PTW.is_set(self)
+    }
+
+    #[inline]
     fn system(self, rt: u8) -> SystemAccess {
         let register = SystemRegister {
             op0: part::OP0.small(self),
@@ -432,12 +462,14 @@ impl Esr {
             lower,
             status: self.fault_status(),
             severity: part::SET.get(self).map(Severity::from_set),
-            stage1_walk: part::S1PTW.is_set(self),
+            stage1_walk: self.stage1_walk(),
             far_valid: self.far_valid(),
         }
     }
 
-    fn data_access(self) -> DataAccess {
+    /// The access of an exception known to be a data abort.
+    #[inline]
+    pub fn data_access(self) -> DataAccess {
         let transfer = part::ISV.is_set(self).then(|| Transfer {
             bytes: 1 << part::SAS.small(self),
             sign_extend: part::SSE.is_set(self),

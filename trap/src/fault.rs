@@ -50,6 +50,7 @@ pub enum FaultStatus {
 
 impl FaultStatus {
     /// Decodes the six bits of DFSC or IFSC; the upper two bits of `code` are ignored.
+    #[inline(always)]
     pub const fn decode(code: u8) -> FaultStatus {
         use FaultStatus::*;
         let code = code & 0x3f;

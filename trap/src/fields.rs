@@ -103,16 +103,24 @@ impl Bits {
     }
 
     /// The field's bits, shifted down, whether they mean something or not.
+    #[inline]
     pub(crate) const fn of(self, esr: Esr) -> u64 {
         esr.0 >> self.lo & (u64::MAX >> (63 - (self.hi - self.lo)))
     }
 
+    /// A register that has this value in the field, and 0 elsewhere.
+    pub(crate) const fn put(self, value: u8) -> u64 {
+        (value as u64) << self.lo
+    }
+
     /// The field as the small number that most are.
+    #[inline]
     pub(crate) const fn small(self, esr: Esr) -> u8 {
         self.of(esr) as u8
     }
 
     /// Whether a one-bit field is 1.
+    #[inline]
     pub(crate) const fn is_set(self, esr: Esr) -> bool {
         self.of(esr) != 0
     }

@@ -263,6 +263,8 @@ return_to_new_vcpu:
 return_to_guest:
     mov     x0, sp
     bl      leave_hypervisor_to_guest
+    dsb     sy                          // an SError that is pending is taken here, by the hypervisor
+    isb
     // Nothing of the hypervisor's is to be done any more but to restore: the mitigation is as the guest wants it.
     ldrb    w0, [sp, #{UREGS_SIZE} + {TOP_SSBD_OFF}]
     cbz     w0, return_from_trap

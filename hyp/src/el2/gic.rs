@@ -207,6 +207,7 @@ fn inject_routed(irq: u32) -> bool {
 }
 
 /// Deactivates an SPI that a guest owned.
+#[inline(never)]
 pub fn deactivate(irq: u32) {
     host().controller.lock().set_active(irq, this_cpu().index, false);
 }
@@ -291,7 +292,7 @@ macro_rules! with_list_register {
     };
 }
 
-/// What is left in a List Register.
+/// Reads a List Register.
 pub fn read_list_register(n: usize) -> ListRegister {
     let (version, raw) = match host().interface {
         // SAFETY: a register of GICH.
@@ -302,6 +303,7 @@ pub fn read_list_register(n: usize) -> ListRegister {
 }
 
 /// Writes a List Register; none makes it invalid.
+#[inline(always)]
 pub fn write_list_register(n: usize, value: Option<ListRegister>) {
     // SAFETY: as for `set_control`.
     unsafe {

@@ -36,8 +36,7 @@ const RAM: u64 = 0x4000_0000;
 const PVPANIC_PANICKED: u64 = 1 << 0;
 /// SPIs of a guest.
 const SPIS: usize = 64;
-/// Bytes of GICD, by version, and of the frames of a redistributor.
-const GICD_SIZE: [u64; 2] = [0x1000, 0x1_0000];
+/// Bytes of the frames of a redistributor.
 const GICR_SIZE: u64 = 0x2_0000;
 
 /// ARCH_WORKAROUND_1, 2 and 3: there; of the CPUs there are so far none needs 1 and 3.
@@ -210,22 +209,19 @@ impl Guest {
         unsafe { asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
     }
 
-    /// The frame of its interrupt controller that an address is in, and how far.
-    fn frame(&self, address: u64) -> Option<(Frame, u64)> {
-        let version = gic::version();
-        let vcpus = self.vcpus().len() as u64;
-        let distributor = address.checked_sub(GICD).filter(|&at| at < GICD_SIZE[usize::from(version == Version::V3)]);
-        let redistributor = address.checked_sub(GICR).filter(|&at| version == Version::V3 && at < vcpus * GICR_SIZE);
-        match (distributor, redistributor) {
-            (Some(offset), _) => Some((Frame::Gicd, offset)),
-            (_, Some(offset)) => Some((Frame::Gicr((offset / GICR_SIZE) as usize), offset % GICR_SIZE)),
+    /// The frame of its interrupt controller that an address is in, and how far; what is not there the virtual GIC refuses.
+    fn frame(address: u64) -> Option<(Frame, u64)> {
+        match address {
+            GICD..GICC => Some((Frame::Gicd, address - GICD)),
+            GICR..UART => Some((Frame::Gicr(((address - GICR) / GICR_SIZE) as usize), (address - GICR) % GICR_SIZE)),
             _ => None,
         }
     }
 
     /// A read of `bytes` at an address that is no RAM; none when there is nothing that can be read so.
+    #[inline(never)]
     pub fn read_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize) -> Option<u64> {
-        if let Some((frame, offset)) = self.frame(address) {
+        if let Some((frame, offset)) = Self::frame(address) {
             return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
         }
         if (address, bytes) == (PVPANIC, 1) {
@@ -236,6 +232,7 @@ impl Guest {
     }
 
     /// A write, the same.
+    #[inline(never)]
     pub fn write_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize, value: u64) -> Option<()> {
         /// GICC_DIR, alone on its page, which GICV's is not mapped to: there it would not reach what is not in a List Register.
         const GICC_DIR: u64 = GICC + 0x1000;
@@ -243,10 +240,10 @@ impl Guest {
             vgic::with(self, |vgic| ((), vgic.deactivate(vcpu.id, value as u32 & 0x3ff)));
             return Some(());
         }
-        if let Some((frame, offset)) = self.frame(address) {
-            return vgic::with(self, |vgic| match vgic.write(vcpu.id, frame, offset, bytes, value) {
-                Ok(kick) => (Some(()), kick),
-                Err(_) => (None, 0),
+        if let Some((frame, offset)) = Self::frame(address) {
+            return vgic::with(self, |vgic| {
+                let written = vgic.write(vcpu.id, frame, offset, bytes, value);
+                (written.is_ok().then_some(()), written.unwrap_or(0))
             });
         }
         if (address, bytes) == (PVPANIC, 1) {

@@ -6,6 +6,7 @@ use crate::sync::IrqMask;
 use crate::vcpu::Vcpu;
 use crate::{cpu, read_sysreg, sched, service, vgic, write_sysreg};
 use core::sync::atomic::Ordering::Relaxed;
+use hyp::timer::Register;
 
 /// How often another vCPU gets its turn.
 const TICK_HZ: u64 = 100;
@@ -31,8 +32,16 @@ pub fn program() {
     set(now);
 }
 
-/// The guest has written its physical timer.
-pub fn physical_timer_changed(vcpu: &'static Vcpu) {
+/// The guest reads its physical timer.
+#[inline(never)]
+pub fn read_physical(vcpu: &'static Vcpu, register: Register) -> u64 {
+    vcpu.physical_timer.lock().read(register, now())
+}
+
+/// The guest writes its physical timer.
+#[inline(never)]
+pub fn write_physical(vcpu: &'static Vcpu, register: Register, value: u64) {
+    vcpu.physical_timer.lock().write(register, value, now());
     let _mask = IrqMask::new();
     let now = now();
     update_line(vcpu, now);

@@ -20,20 +20,23 @@
 //! overrun ([`stacks`]).
 
 use crate::guest::{self, Ending, Guest};
-use crate::percpu::{PerCpu, count};
+use crate::percpu::{PerCpu, count, this_cpu};
 use crate::sync::IrqMask;
 use crate::vcpu::{SWITCH_FRAME, StackTop, Vcpu};
 use crate::{gic, read_sysreg, report, sched, service, ssbd, stacks, timer, trace, vgic, write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
+use core::ops::Range;
+use core::sync::atomic::Ordering::Relaxed;
 use hyp::aarch32;
 use hyp::inject::{Features, Injected, Interrupted, inject};
 use hyp::mmio::{self, Access, Instruction};
+use hyp::psci;
 use hyp::result::End;
 use hyp::smccc::{self, Call, Conduit};
 use hyp::sysreg::{Action, SgiRegister};
 use trap::esr::{Ec, Esr};
-use trap::exception::{Abort, DataAccess, Exception, Wait};
+use trap::exception::{Exception, Wait};
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// HCR_EL2: stage 2 (VM, PTW); interrupts and SErrors come here, and virtual ones go to the guest (IMO, FMO, AMO); waits, SMC, ID
@@ -110,11 +113,19 @@ extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
 extern "C" fn leave_hypervisor_to_guest(regs: &mut CpuUserRegs) {
     // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
-    sched::do_softirqs();
-    vgic::flush(current());
-    // SAFETY: an SError that is pending is taken here, by the hypervisor.
-    unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+    if this_cpu().softirqs.load(Relaxed) != 0 || vgic::is_stale(current()) {
+        work_before_entry();
+    }
     trace::exit(regs);
+}
+
+/// Not inlined, so that a trap without work saves no registers for it.
+#[inline(never)]
+fn work_before_entry() {
+    if this_cpu().softirqs.load(Relaxed) != 0 {
+        sched::do_softirqs();
+    }
+    vgic::flush(current());
 }
 
 /// A synchronous trap.
@@ -126,28 +137,28 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     if regs.is_aarch32() && !aarch32::condition_holds(esr, regs.cpsr) {
         return step(regs);
     }
-    match esr.decode() {
-        Exception::Wait { instruction, .. } => {
-            step(regs);
-            match instruction {
-                Wait::Wfi | Wait::Wfit => wait_for_interrupt(vcpu),
-                // The event may be another vCPU's to send.
-                Wait::Wfe | Wait::Wfet => sched::raise(sched::SCHEDULE),
-            }
-        }
-        Exception::Call { aarch32: false, immediate, .. } if esr.ec() == Ec::HVC64 => {
-            call(vcpu, regs, Conduit::Hvc, immediate);
-        }
-        Exception::Call { aarch32: false, immediate, .. } if esr.ec() == Ec::SMC64 => {
-            call(vcpu, regs, Conduit::Smc, immediate);
-        }
-        Exception::System(access) => system_register(vcpu, regs, access),
-        Exception::DataAbort(abort, access) => data_abort(vcpu, regs, abort, access),
-        Exception::InstructionAbort(_) => {
-            inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
-        }
-        Exception::Breakpoint { .. } | Exception::Brk(_) | Exception::Bkpt32(_) => service::debug_exception(vcpu, regs),
+    match esr.ec() {
+        Ec::WFX => wait(vcpu, regs),
+        Ec::HVC64 => call(vcpu, regs, Conduit::Hvc),
+        Ec::SMC64 => call(vcpu, regs, Conduit::Smc),
+        Ec::SYSTEM => system_register(vcpu, regs),
+        Ec::DATA_ABORT_LOWER => data_abort(vcpu, regs),
+        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(regs),
+        Ec::BREAKPOINT_LOWER | Ec::BRK64 | Ec::BKPT32 => service::debug_exception(vcpu, regs),
         _ => undefined(regs),
+    }
+}
+
+// The handlers are not inlined into the dispatch: each saves what registers it needs, and a short one none.
+
+/// WFI, WFE and their like.
+#[inline(never)]
+fn wait(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    step(regs);
+    match Esr(regs.hsr).decode() {
+        // The event may be another vCPU's to send.
+        Exception::Wait { instruction: Wait::Wfe | Wait::Wfet, .. } => sched::raise(sched::SCHEDULE),
+        _ => wait_for_interrupt(vcpu),
     }
 }
 
@@ -162,17 +173,41 @@ fn wait_for_interrupt(vcpu: &'static Vcpu) {
 }
 
 /// HVC and SMC.
-fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate: Option<u16>) {
-    let guest = vcpu.guest;
-    let call = Call::new(conduit, immediate.unwrap_or(0), core::array::from_fn(|index| regs.regs[index]));
+#[inline(never)]
+fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
     regs.pc = regs.pc.wrapping_add(conduit.pc_step());
-    let vcpus: heapless::Vec<smccc::Vcpu, 16> = guest
-        .vcpus()
-        .iter()
-        .map(|vcpu| smccc::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
-        .collect();
-    let view = smccc::Caller { vcpus: &vcpus, ram: guest.ram.base..guest.ram.end(), workarounds: guest::workarounds() };
-    regs.regs[0] = match smccc::call(&call, &view) {
+    let call = call_of(regs, conduit);
+    match smccc::call(&call, guest::workarounds()).or_else(|| psci::answer(&call)) {
+        Some(smccc::Action::Return(value)) => regs.regs[0] = value as u64,
+        _ => carry_out(vcpu, regs, conduit),
+    }
+}
+
+/// The call that the guest's registers hold.
+#[inline]
+fn call_of(regs: &CpuUserRegs, conduit: Conduit) -> Call {
+    let [x0, x1, x2, x3, ..] = regs.regs;
+    Call::new(conduit, Esr(regs.hsr).iss() as u16, [x0, x1, x2, x3])
+}
+
+impl psci::Guest for Guest {
+    fn vcpu(&self, index: usize) -> Option<psci::Vcpu> {
+        let vcpu = self.vcpus().get(index)?;
+        Some(psci::Vcpu { affinity: vcpu.affinity(), state: vcpu.affinity_state() })
+    }
+
+    fn ram(&self) -> Range<u64> {
+        self.ram.base..self.ram.end()
+    }
+}
+
+/// Does what a call asks for that is not just answered.
+#[inline(never)]
+fn carry_out(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
+    let guest = vcpu.guest;
+    let call = call_of(regs, conduit);
+    let action = smccc::call(&call, guest::workarounds()).unwrap_or_else(|| psci::call(&call, guest));
+    regs.regs[0] = match action {
         smccc::Action::Return(value) => value as u64,
         smccc::Action::Mitigate(safe) => {
             vcpu.set_ssbd(safe);
@@ -213,21 +248,34 @@ fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit, immediate
 }
 
 /// MSR, MRS and system instructions.
-fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::exception::SystemAccess) {
+#[inline(never)]
+fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let esr = Esr(regs.hsr);
+    match esr.id_register().and_then(|(crm, op2)| vcpu.guest.registers.id(crm, op2)) {
+        Some(value) => {
+            set_register(regs, esr.system_access().rt, value);
+            step(regs);
+        }
+        None => emulate_register(vcpu, regs),
+    }
+}
+
+/// A register that is no ID register.
+#[inline(never)]
+fn emulate_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let access = Esr(regs.hsr).system_access();
     // 31 is xzr.
     let written = regs.regs.get(usize::from(access.rt)).copied().unwrap_or(0);
     let read = match vcpu.guest.registers.access(access, written) {
         Action::Read(value) => value,
         Action::Ignore => 0,
         Action::SendSgi(register, value) => {
-            let group0 = register != SgiRegister::Sgi1r;
-            vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
+            send_sgi(vcpu, value, register != SgiRegister::Sgi1r);
             0
         }
-        Action::ReadTimer(register) => vcpu.physical_timer.lock().read(register, timer::now()),
+        Action::ReadTimer(register) => timer::read_physical(vcpu, register),
         Action::WriteTimer(register, value) => {
-            vcpu.physical_timer.lock().write(register, value, timer::now());
-            timer::physical_timer_changed(vcpu);
+            timer::write_physical(vcpu, register, value);
             0
         }
         Action::ReadCount => timer::now(),
@@ -237,15 +285,13 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, access: trap::ex
         }
         // ICC_DIR_EL1 traps only while more interrupts are active than there are List Registers.
         Action::Undefined if is_dir(access) => {
-            vgic::with(vcpu.guest, |vgic| ((), vgic.deactivate(vcpu.id, written as u32)));
+            deactivate(vcpu, written as u32);
             0
         }
         Action::Undefined => return undefined(regs),
     };
-    if access.read
-        && let Some(register) = regs.regs.get_mut(usize::from(access.rt))
-    {
-        *register = read;
+    if access.read {
+        set_register(regs, access.rt, read);
     }
     step(regs);
 }
@@ -263,6 +309,23 @@ fn clean_ram(guest: &Guest) {
     }
 }
 
+/// Sets x0 to x30; 31 is xzr.
+fn set_register(regs: &mut CpuUserRegs, number: u8, value: u64) {
+    if let Some(register) = regs.regs.get_mut(usize::from(number)) {
+        *register = value;
+    }
+}
+
+#[inline(never)]
+fn send_sgi(vcpu: &'static Vcpu, value: u64, group0: bool) {
+    vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
+}
+
+#[inline(never)]
+fn deactivate(vcpu: &'static Vcpu, irq: u32) {
+    vgic::with(vcpu.guest, |vgic| ((), vgic.deactivate(vcpu.id, irq)));
+}
+
 /// A write to ICC_DIR_EL1.
 fn is_dir(access: trap::exception::SystemAccess) -> bool {
     const ICC_DIR_EL1: trap::sysreg::SystemRegister =
@@ -271,34 +334,63 @@ fn is_dir(access: trap::exception::SystemAccess) -> bool {
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.
-fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, abort: Abort, access: DataAccess) {
-    let far = read_sysreg!("far_el2");
-    let refused = |regs: &mut CpuUserRegs| {
-        inject_exception(regs, Injected::DataAbort { address: far, write: access.is_write() });
+#[inline(never)]
+fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let esr = Esr(regs.hsr);
+    let access = esr.data_access();
+    let address = mmio::address(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"));
+    let done = match (address, Access::from_syndrome(access)) {
+        (Some(address), Some(access)) if access.write => store(vcpu, address, access, &regs.regs, swaps(regs)),
+        (Some(address), Some(access)) => {
+            let swap = swaps(regs);
+            load(vcpu, address, access, &mut regs.regs, swap)
+        }
+        (Some(address), None) if !access.maintenance => emulate_instruction(vcpu, regs, address),
+        // Cache maintenance is for memory.
+        _ => None,
     };
-    let Some(address) = mmio::address(&abort, far, read_sysreg!("hpfar_el2")) else { return refused(regs) };
-    let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
-    let done = match Access::from_syndrome(access) {
-        Some(access) => emulate(vcpu, address, access, &mut x),
-        // Cache maintenance is for memory; and AArch32 is not decoded.
-        None if access.maintenance || regs.is_aarch32() => None,
-        None => fetch(vcpu.guest, regs.pc).and_then(Instruction::decode).and_then(|instruction| {
-            if instruction.address(&x, sp) != far {
-                return None;
-            }
-            for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
-                emulate(vcpu, address, access, &mut x)?;
-            }
-            instruction.write_back(&mut x, &mut sp);
-            Some(())
-        }),
-    };
-    if done.is_none() {
-        return refused(regs);
+    match done {
+        Some(()) => step(regs),
+        None => refuse(regs, access.is_write()),
     }
+}
+
+/// An instruction abort at stage 2: there is nothing to execute.
+#[inline(never)]
+fn instruction_abort(regs: &mut CpuUserRegs) {
+    inject_exception(regs, Injected::InstructionAbort { address: read_sysreg!("far_el2") });
+}
+
+/// There is nothing at the address.
+#[inline(never)]
+fn refuse(regs: &mut CpuUserRegs, write: bool) {
+    inject_exception(regs, Injected::DataAbort { address: read_sysreg!("far_el2"), write });
+}
+
+/// Carries out the instruction that the guest was at, of which the syndrome does not tell enough; none of it if not all.
+#[inline(never)]
+fn emulate_instruction(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, address: u64) -> Option<()> {
+    // AArch32 is not decoded.
+    if regs.is_aarch32() {
+        return None;
+    }
+    let (mut x, mut sp) = (regs.regs, stack_pointer(regs));
+    let (far, swap) = (read_sysreg!("far_el2"), swaps(regs));
+    let instruction = Instruction::decode(fetch(vcpu.guest, regs.pc)?)?;
+    if instruction.address(&x, sp) != far {
+        return None;
+    }
+    for (access, address) in instruction.accesses().zip((address..).step_by(instruction.first.bytes.into())) {
+        if access.write {
+            store(vcpu, address, access, &x, swap)?;
+        } else {
+            load(vcpu, address, access, &mut x, swap)?;
+        }
+    }
+    instruction.write_back(&mut x, &mut sp);
     regs.regs = x;
     set_stack_pointer(regs, sp);
-    step(regs);
+    Some(())
 }
 
 /// Goes on behind the trapped instruction.
@@ -314,15 +406,24 @@ fn step(regs: &mut CpuUserRegs) {
     regs.cpsr = aarch32::advance_it(regs.cpsr);
 }
 
-/// Carries out one access to a device; none when there is none, or it will not have it.
-fn emulate(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31]) -> Option<()> {
-    let bytes = usize::from(access.bytes);
-    if access.write {
-        vcpu.guest.write_device(vcpu, address, bytes, access.stored(x))
-    } else {
-        access.load(x, vcpu.guest.read_device(vcpu, address, bytes)?);
-        Some(())
-    }
+/// Carries out a load from a device; none when there is none, or it will not have it.
+#[inline(always)]
+fn load(vcpu: &'static Vcpu, address: u64, access: Access, x: &mut [u64; 31], swap: bool) -> Option<()> {
+    let value = vcpu.guest.read_device(vcpu, address, access.bytes.into())?;
+    access.load(x, if swap { access.swapped(value) } else { value });
+    Some(())
+}
+
+/// Carries out a store, the same.
+#[inline(always)]
+fn store(vcpu: &'static Vcpu, address: u64, access: Access, x: &[u64; 31], swap: bool) -> Option<()> {
+    let value = access.stored(x);
+    vcpu.guest.write_device(vcpu, address, access.bytes.into(), if swap { access.swapped(value) } else { value })
+}
+
+/// Whether the guest's values have to be swapped.
+fn swaps(regs: &CpuUserRegs) -> bool {
+    mmio::is_big_endian(regs.cpsr, read_sysreg!("sctlr_el1"))
 }
 
 /// The instruction at `pc`, by the guest's own translation as it is now.
@@ -372,6 +473,7 @@ fn set_stack_pointer(regs: &mut CpuUserRegs, sp: u64) {
 }
 
 /// Has the guest take an undefined instruction exception.
+#[inline(never)]
 fn undefined(regs: &mut CpuUserRegs) {
     inject_exception(regs, Injected::Undefined);
 }

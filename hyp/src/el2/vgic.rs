@@ -5,7 +5,7 @@ use crate::percpu::{add, count, this_cpu};
 use crate::vcpu::Vcpu;
 use crate::{gic, sched, trace};
 use core::sync::atomic::Ordering::Relaxed;
-use hyp::vgic::{LRENPIE, VcpuSet, Vgic};
+use hyp::vgic::{LRENPIE, Link, ListRegister, State, VcpuSet, Vgic};
 
 /// A vCPU whose List Registers were not written since it came to its CPU.
 pub const NEVER: u64 = u64::MAX;
@@ -20,8 +20,18 @@ pub fn with<T>(guest: &'static Guest, work: impl FnOnce(&mut Vgic) -> (T, VcpuSe
     while let Some(irq) = vgic.pop_deactivation() {
         gic::deactivate(irq);
     }
-    guest.vcpus().iter().enumerate().filter(|(id, _)| kick >> id & 1 != 0).for_each(|(_, vcpu)| sched::kick(vcpu));
+    if kick != 0 {
+        wake(guest, kick);
+    }
     result
+}
+
+#[inline(never)]
+fn wake(guest: &'static Guest, mut kick: VcpuSet) {
+    while kick != 0 {
+        sched::kick(&guest.vcpus()[kick.trailing_zeros() as usize]);
+        kick &= kick - 1;
+    }
 }
 
 /// A physical interrupt was taken for a vCPU, to whose virtual one it is linked.
@@ -46,36 +56,50 @@ pub fn set_line(vcpu: &'static Vcpu, irq: u32, high: bool) {
 
 /// Reads the List Registers back, if they hold anything: what the guest has acknowledged and ended since it was entered.
 pub fn sync(vcpu: &'static Vcpu) {
-    let lrs = &this_cpu().lrs;
-    if lrs.used.load(Relaxed) == 0 {
-        return;
+    if this_cpu().lrs.used.load(Relaxed) != 0 {
+        read_back(vcpu);
     }
-    let eoi_count = if lrs.control.load(Relaxed) & LRENPIE != 0 { gic::eoi_count() } else { 0 };
+}
+
+/// Not inlined, so that a trap with nothing to read back saves no registers for it.
+#[inline(never)]
+fn read_back(vcpu: &'static Vcpu) {
+    let lrs = &this_cpu().lrs;
+    let control = lrs.control.load(Relaxed);
+    let eoi_count = if control & LRENPIE != 0 { gic::eoi_count() } else { 0 };
     // A maintenance interrupt would stay pending while the hypervisor takes interrupts.
-    if lrs.control.swap(0, Relaxed) != 0 {
+    if control != 0 {
+        lrs.control.store(0, Relaxed);
         gic::set_control(0);
     }
-    // What was pending and is no more the guest has acknowledged.
-    let mut acknowledged = lrs.pending.load(Relaxed);
+    let pending = lrs.pending.load(Relaxed);
+    let mut acknowledged = 0;
     let read = |n| {
         let value = gic::read_list_register(n);
         trace::read_back(n, value);
-        let state = value.state;
-        // Ended, it would keep a maintenance interrupt pending that was asked for with it.
-        if state == hyp::vgic::State::Invalid {
+        let ListRegister { state, link, .. } = value;
+        // Ended, it keeps a maintenance interrupt pending that was asked for with it.
+        if state == State::Invalid && matches!(link, Link::Software { eoi: true, .. }) {
             gic::write_list_register(n, None);
         }
-        acknowledged &= !(u32::from(state.is_pending()) << n);
+        // What was pending and is no more the guest has acknowledged.
+        acknowledged += u64::from(pending >> n & 1 != 0 && !state.is_pending());
         state
     };
     with(vcpu.guest, |vgic| ((), vgic.sync(vcpu.id, read, eoi_count)));
-    add(&vcpu.counters.injections, acknowledged.count_ones().into());
+    add(&vcpu.counters.injections, acknowledged);
     lrs.pending.store(0, Relaxed);
 }
 
+/// Whether the List Registers may not hold what the planner wants in them for the vCPU that is about to run.
+pub fn is_stale(vcpu: &Vcpu) -> bool {
+    vcpu.flushed.load(Relaxed) != vcpu.guest.vgic_changes.load(Relaxed)
+}
+
 /// Writes the List Registers of the vCPU that is about to run. IRQs are masked.
+#[inline(never)]
 pub fn flush(vcpu: &'static Vcpu) {
-    if vcpu.flushed.load(Relaxed) == vcpu.guest.vgic_changes.load(Relaxed) {
+    if !is_stale(vcpu) {
         return;
     }
     let mut pending = 0;
@@ -89,7 +113,8 @@ pub fn flush(vcpu: &'static Vcpu) {
     drop(vgic);
     let lrs = &this_cpu().lrs;
     lrs.pending.store(pending, Relaxed);
-    let mut stale = lrs.used.swap(flush.used.into(), Relaxed) & !u32::from(flush.used);
+    let mut stale = lrs.used.load(Relaxed) & !u32::from(flush.used);
+    lrs.used.store(flush.used.into(), Relaxed);
     while stale != 0 {
         gic::write_list_register(stale.trailing_zeros() as usize, None);
         stale &= stale - 1;
@@ -99,7 +124,8 @@ pub fn flush(vcpu: &'static Vcpu) {
         gic::set_active(ppis.trailing_zeros(), false);
         ppis &= ppis - 1;
     }
-    if lrs.control.swap(flush.hcr, Relaxed) != flush.hcr {
+    if lrs.control.load(Relaxed) != flush.hcr {
+        lrs.control.store(flush.hcr, Relaxed);
         gic::set_control(flush.hcr);
     }
 }

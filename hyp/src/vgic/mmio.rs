@@ -32,6 +32,17 @@ enum Bits {
     ClearActive,
 }
 
+/// In the order of their registers.
+static BITS: [Bits; 7] = [
+    Bits::Group,
+    Bits::SetEnable,
+    Bits::ClearEnable,
+    Bits::SetPending,
+    Bits::ClearPending,
+    Bits::SetActive,
+    Bits::ClearActive,
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Register {
     /// GICD_CTLR.
@@ -94,13 +105,7 @@ impl Vgic {
     pub fn read(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<u64, Refused> {
         let access = self.decode(vcpu, region, offset, size)?;
         // As many bits of the value as there are for each interrupt.
-        let each = |bits: u32, value: &dyn Fn(Key, &Irq) -> u64| {
-            let (keys, mut all) = (self.keys(&access, size, bits), 0);
-            for (key, irq) in keys.clone().zip(&self.irqs[keys.start.into()..keys.end.into()]) {
-                all |= value(key, irq) << (u32::from(key - keys.start) * bits);
-            }
-            all
-        };
+        let each = |bits, value: fn(&Vgic, Key) -> u64| self.fold(&access, size, bits, value);
         let vcpus = self.vcpus.len() as u64;
         let value = match access.register {
             Register::Ctlr => u64::from(self.ctlr) | if self.version == Version::V3 { ARE_DS } else { 0 },
@@ -115,25 +120,21 @@ impl Vgic {
                 ((n as u64) << 32 | (n as u64) << 8 | u64::from(n as u64 + 1 == vcpus) << 4) >> access.shift
             }
             Register::Waker(n) if self.vcpus[n].asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
-            Register::Bits(bits) => each(1, &|key, irq| {
-                u64::from(match bits {
-                    Bits::Group => irq.group1,
-                    Bits::SetEnable | Bits::ClearEnable => irq.enabled,
-                    Bits::SetPending | Bits::ClearPending => self.is_pending(key),
-                    Bits::SetActive | Bits::ClearActive => self.is_active(key),
-                })
-            }),
-            Register::Priority => each(8, &|_, irq| irq.priority.into()),
+            Register::Bits(bits) => self.read_bits(bits, self.word_of(&access)).into(),
+            Register::Priority => each(8, |vgic, key| vgic.irqs[usize::from(key)].priority.into()),
             // Of a guest with one vCPU these are RAZ/WI (IHI 0048, 4.3.12).
             Register::Targets if vcpus == 1 => 0,
             Register::Targets if access.first < PRIVATE as u32 => 0x0101_0101 << vcpu,
-            Register::Targets => each(8, &|_, irq| irq.route),
-            Register::Config => each(2, &|_, irq| u64::from(!irq.level) << 1),
-            Register::SgiSources { .. } => each(8, &|key, irq| {
-                let loaded = self.loaded(key).map_or(0, |loaded| loaded.sources());
-                (irq.sources | loaded).into()
+            Register::Targets => each(8, |vgic, key| vgic.irqs[usize::from(key)].route),
+            Register::Config => each(2, |vgic, key| {
+                let word = &vgic.words[usize::from(key) / PRIVATE];
+                u64::from(!word.level >> (usize::from(key) % PRIVATE) & 1) << 1
             }),
-            Register::Router => each(64, &|_, irq| irq.route) >> access.shift,
+            Register::SgiSources { .. } => each(8, |vgic, key| {
+                let loaded = vgic.loaded(key).map_or(0, |loaded| loaded.sources());
+                (vgic.irqs[usize::from(key)].sources | loaded).into()
+            }),
+            Register::Router => each(64, |vgic, key| vgic.irqs[usize::from(key)].route) >> access.shift,
             Register::Waker(_) | Register::Sgir | Register::Reserved => 0,
         };
         Ok(value & u64::MAX >> (64 - 8 * size))
@@ -157,11 +158,13 @@ impl Vgic {
         };
         match access.register {
             Register::Ctlr => {
-                self.ctlr = value as u32 & 0b11;
-                (0..self.irqs.len() as Key).for_each(|key| self.update(key));
+                let before = replace(&mut self.ctlr, value as u32 & 0b11);
+                if before != self.ctlr {
+                    (0..self.irqs.len() as Key).for_each(|key| self.update(key));
+                }
             }
             Register::Waker(n) => self.vcpus[n].asleep = value & PROCESSOR_SLEEP != 0,
-            Register::Bits(bits) => each(1, &|vgic, key, bit| vgic.write_bit(vcpu, bits, key, bit != 0)),
+            Register::Bits(bits) => self.write_bits(vcpu, bits, self.word_of(&access), value as u32),
             Register::Priority => each(8, &|vgic, key, priority| {
                 if let Place::Pending(_) = vgic.irqs[usize::from(key)].place {
                     vgic.place(key, Place::Nowhere);
@@ -175,7 +178,8 @@ impl Vgic {
             Register::Config => each(2, &|vgic, key, config| {
                 // SGIs are edge-triggered for good.
                 if vgic.intid(key) >= SGIS {
-                    vgic.irqs[usize::from(key)].level = config & 0b10 == 0;
+                    let (word, bit) = vgic.word(key);
+                    word.level = word.level & !bit | mask(config & 0b10 == 0) & bit;
                     vgic.update(key);
                 }
             }),
@@ -190,13 +194,13 @@ impl Vgic {
             }
             Register::SgiSources { set } => each(8, &|vgic, key, sources| {
                 let sources = sources as u8 & ((1u16 << vgic.vcpus.len()) - 1) as u8;
-                if set {
-                    vgic.irqs[usize::from(key)].sources |= sources;
-                } else {
-                    vgic.irqs[usize::from(key)].sources &= !sources;
-                    if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| loaded.sources() & sources != 0) {
-                        loaded.latch = false;
-                    }
+                let irq = &mut vgic.irqs[usize::from(key)];
+                irq.sources = if set { irq.sources | sources } else { irq.sources & !sources };
+                let pending = mask(irq.sources != 0);
+                let (word, bit) = vgic.word(key);
+                word.latch = word.latch & !bit | pending & bit;
+                if let Some(loaded) = vgic.loaded_mut(key).filter(|loaded| !set && loaded.sources() & sources != 0) {
+                    loaded.latch = false;
                 }
                 vgic.update(key);
             }),
@@ -215,38 +219,96 @@ impl Vgic {
         Ok(take(&mut self.kick))
     }
 
-    fn write_bit(&mut self, vcpu: usize, bits: Bits, key: Key, bit: bool) {
-        let (sgi_of_v2, active) = (self.is_sgi_of_v2(key), self.is_active(key));
-        let irq = &mut self.irqs[usize::from(key)];
-        match bits {
-            Bits::Group => irq.group1 = bit,
-            _ if !bit => return,
-            Bits::SetEnable => {
-                if irq.hw.is_some() && !irq.enabled {
-                    // The line was high some time ago: the physical interrupt, let go, says whether it still is.
-                    irq.line = false;
-                }
-                irq.enabled = true;
-            }
-            // SGIs of GICv2 are always enabled, and their pending bits are in GICD_SPENDSGIR.
-            Bits::ClearEnable | Bits::SetPending | Bits::ClearPending if sgi_of_v2 => return,
-            Bits::ClearEnable => irq.enabled = false,
-            Bits::SetPending => irq.latch = true,
-            Bits::ClearPending => {
-                irq.clear_pending();
-                if let Some(loaded) = self.loaded_mut(key) {
-                    (loaded.latch, loaded.line) = (false, false);
-                }
-            }
-            Bits::SetActive if !active => {
-                irq.active = true;
-                irq.active_on = irq.target.unwrap_or(vcpu as u8);
-                (irq.active_priority, irq.active_source) = (irq.priority, 0);
-            }
-            Bits::SetActive => return,
-            Bits::ClearActive => return self.clear_active(key),
+    /// Which word has the bits of an access to a register with a bit for each interrupt.
+    fn word_of(&self, access: &Access) -> usize {
+        match access.first as usize / PRIVATE {
+            0 => access.bank,
+            word => self.vcpus.len() - 1 + word,
         }
-        self.update(key);
+    }
+
+    fn read_bits(&self, bits: Bits, index: usize) -> u32 {
+        let Some(word) = self.words.get(index) else { return 0 };
+        match bits {
+            Bits::Group => word.group1,
+            Bits::SetEnable | Bits::ClearEnable => word.enabled,
+            Bits::SetPending | Bits::ClearPending => {
+                word.pending() | self.loaded_bits(index, |loaded| loaded.latch || loaded.line)
+            }
+            Bits::SetActive | Bits::ClearActive => self.active_bits(index),
+        }
+    }
+
+    /// Which interrupts of a word are active, as far as is known.
+    fn active_bits(&self, index: usize) -> u32 {
+        self.words[index].active | self.loaded_bits(index, |loaded| loaded.active && loaded.was_active)
+    }
+
+    /// Which interrupts of a word are in List Registers of which something holds.
+    fn loaded_bits(&self, index: usize, holds: impl Fn(&Loaded) -> bool) -> u32 {
+        let here = |loaded: &&Loaded| usize::from(loaded.key) / PRIVATE == index && holds(loaded);
+        let loaded = self.vcpus.iter().flat_map(|vcpu| &vcpu.lrs).filter(here);
+        loaded.fold(0, |all, loaded| all | 1 << (usize::from(loaded.key) % PRIVATE))
+    }
+
+    /// A write to a register with a bit for each interrupt; a 1 does what its name says, but in GICD_IGROUPR.
+    fn write_bits(&mut self, vcpu: usize, bits: Bits, index: usize, value: u32) {
+        if index >= self.words.len() {
+            return;
+        }
+        let active = self.active_bits(index);
+        let word = &mut self.words[index];
+        // SGIs of GICv2 are always enabled, and their pending bits are in GICD_SPENDSGIR.
+        let fixed = mask(self.version == Version::V2 && index < self.vcpus.len()) & SGI_BITS;
+        let mut which = match bits {
+            Bits::Group => value ^ replace(&mut word.group1, value),
+            Bits::SetEnable => value & !word.enabled,
+            Bits::ClearEnable => value & word.enabled & !fixed,
+            Bits::SetPending | Bits::ClearPending => value & !fixed,
+            Bits::SetActive => value & !active,
+            Bits::ClearActive => value,
+        };
+        match bits {
+            Bits::SetEnable => {
+                // The line was high some time ago: the physical interrupt, let go, says whether it still is.
+                word.line &= !(which & word.linked);
+                word.enabled |= which;
+            }
+            Bits::ClearEnable => word.enabled &= !which,
+            Bits::SetPending => word.latch |= which,
+            Bits::ClearPending => word.clear_pending(which),
+            Bits::SetActive => word.active |= which,
+            Bits::Group | Bits::ClearActive => {}
+        }
+        while which != 0 {
+            let key = (index * PRIVATE) as Key + which.trailing_zeros() as Key;
+            which &= which - 1;
+            match bits {
+                Bits::ClearPending => {
+                    if let Some(loaded) = self.loaded_mut(key) {
+                        (loaded.latch, loaded.line) = (false, false);
+                    }
+                }
+                Bits::SetActive => {
+                    let irq = &mut self.irqs[usize::from(key)];
+                    irq.active_on = irq.target.unwrap_or(vcpu as u8);
+                    (irq.active_priority, irq.active_source) = (irq.priority, 0);
+                }
+                Bits::ClearActive => {
+                    self.clear_active(key);
+                    continue;
+                }
+                Bits::Group | Bits::SetEnable | Bits::ClearEnable | Bits::SetPending => {}
+            }
+            self.update(key);
+        }
+    }
+
+    /// The value of a register with so many bits for each interrupt.
+    #[inline(never)]
+    fn fold(&self, access: &Access, size: usize, bits: u32, value: fn(&Vgic, Key) -> u64) -> u64 {
+        let keys = self.keys(access, size, bits);
+        keys.clone().fold(0, |all, key| all | value(self, key) << (u32::from(key - keys.start) * bits))
     }
 
     /// The interrupts of an access with so many bits for each; there may be fewer.
@@ -256,16 +318,7 @@ impl Vgic {
         start..end.min(start + (8 * size as u32).div_ceil(bits) as Key)
     }
 
-    fn is_pending(&self, key: Key) -> bool {
-        let loaded = |loaded: &Loaded| loaded.latch || loaded.line;
-        self.irqs[usize::from(key)].is_pending() || self.loaded(key).is_some_and(loaded)
-    }
-
-    fn is_active(&self, key: Key) -> bool {
-        let loaded = |loaded: &Loaded| loaded.active && loaded.was_active;
-        self.irqs[usize::from(key)].active || self.loaded(key).is_some_and(loaded)
-    }
-
+    #[inline(always)]
     fn decode(&self, vcpu: usize, region: Region, offset: u64, size: usize) -> Result<Access, Refused> {
         let v3 = self.version == Version::V3;
         let (length, bank) = match region {
@@ -274,7 +327,7 @@ impl Vgic {
             Region::Gicr(n) if v3 && n < self.vcpus.len() => (2 * FRAME, n),
             Region::Gicr(_) => return Err(Refused),
         };
-        if offset >= length || !matches!(size, 1 | 2 | 4 | 8) || !offset.is_multiple_of(size as u64) {
+        if offset >= length || !matches!(size, 1 | 2 | 4 | 8) || offset & (size as u64 - 1) != 0 {
             return Err(Refused);
         }
         let private = matches!(region, Region::Gicr(_));
@@ -291,18 +344,7 @@ impl Vgic {
                 0x000 if !private => (Register::Ctlr, 0),
                 0x004 if !private => (Register::Typer, 0),
                 0x008 if !private => (Register::Iidr, 0),
-                at @ 0x080..0x400 => {
-                    let bits = [
-                        Bits::Group,
-                        Bits::SetEnable,
-                        Bits::ClearEnable,
-                        Bits::SetPending,
-                        Bits::ClearPending,
-                        Bits::SetActive,
-                        Bits::ClearActive,
-                    ];
-                    (Register::Bits(bits[at as usize / 0x80 - 1]), at % 0x80 * 8)
-                }
+                at @ 0x080..0x400 => (Register::Bits(BITS[at as usize / 0x80 - 1]), at % 0x80 * 8),
                 at @ 0x400..0x800 => (Register::Priority, at - 0x400),
                 at @ 0x800..0xc00 if !v3 => (Register::Targets, at - 0x800),
                 at @ 0xc00..0xd00 => (Register::Config, (at - 0xc00) * 4),
@@ -315,12 +357,12 @@ impl Vgic {
                 _ => (Register::Reserved, 0),
             },
         };
-        let sizes: &[usize] = match register {
-            Register::Priority | Register::Targets | Register::SgiSources { .. } => &[1, 4],
-            Register::GicrTyper(_) | Register::Router => &[4, 8],
-            _ => &[4],
+        let sizes = match register {
+            Register::Priority | Register::Targets | Register::SgiSources { .. } => 1 | 4,
+            Register::GicrTyper(_) | Register::Router => 4 | 8,
+            _ => 4,
         };
-        if !sizes.contains(&size) {
+        if sizes & size == 0 {
             return Err(Refused);
         }
         // With affinity routing SGIs and PPIs are in the redistributor and only there.

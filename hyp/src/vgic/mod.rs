@@ -78,6 +78,7 @@ pub type VcpuSet = u16;
 /// SGIs and PPIs: each vCPU has its own.
 const PRIVATE: usize = 32;
 const SGIS: u32 = 16;
+const SGI_BITS: u32 = 0xffff;
 /// The top five bits of a priority exist, as in a List Register of GICv2 and most of GICv3.
 const PRIORITY_BITS: u8 = 0xf8;
 /// GICD_IROUTER: one of all, not the one whose affinity is given (bits 39:32 and 23:0).
@@ -86,6 +87,11 @@ const ROUTER_BITS: u64 = 0xff_00ff_ffff | ROUTER_IRM;
 
 /// An interrupt of the guest: its index in [`Vgic::irqs`].
 type Key = u16;
+
+/// All bits or none.
+fn mask(all: bool) -> u32 {
+    u32::from(all).wrapping_neg()
+}
 
 /// Where an interrupt that is pending and deliverable, or active, waits or is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,55 +106,67 @@ enum Place {
     Lr(u8, u8),
 }
 
-/// One virtual interrupt.
+/// What of 32 interrupts is a bit each, as the distributor's registers have it: a vCPU's SGIs and PPIs, or 32 SPIs.
+#[derive(Clone, Debug, Default)]
+struct Word {
+    enabled: u32,
+    group1: u32,
+    /// Level-sensitive; else edge-triggered.
+    level: u32,
+    /// Pending by an edge, by a write to GICD_ISPENDR, or as an SGI (of GICv2: from one of its `sources`).
+    latch: u32,
+    /// The line is high. Of a linked interrupt: it was when the physical one was taken, and the guest has not seen it yet.
+    line: u32,
+    /// Acknowledged and not ended, and in no List Register.
+    active: u32,
+    /// Linked to a physical interrupt.
+    linked: u32,
+    /// The physical interrupt is active and it is for us to let it go.
+    phys_active: u32,
+}
+
+impl Word {
+    /// Itself, and the bit of an interrupt in it.
+    fn bit(&mut self, key: Key) -> (&mut Word, u32) {
+        (self, 1 << (usize::from(key) % PRIVATE))
+    }
+
+    /// An occurrence waits in software.
+    fn pending(&self) -> u32 {
+        self.latch | self.level & self.line
+    }
+
+    /// Pending in software, enabled, and the group is in GICD_CTLR.
+    fn deliverable(&self, ctlr: u32) -> u32 {
+        let groups = self.group1 & mask(ctlr & 0b10 != 0) | !self.group1 & mask(ctlr & 0b01 != 0);
+        self.pending() & self.enabled & groups
+    }
+
+    /// Forgets what waits, but for the lines of emulated devices, which are not ours to change.
+    fn clear_pending(&mut self, which: u32) {
+        self.latch &= !which;
+        self.line &= !(which & self.linked);
+    }
+}
+
+/// What else there is of one virtual interrupt.
 #[derive(Clone, Debug, Default)]
 struct Irq {
-    enabled: bool,
-    group1: bool,
-    /// Level-sensitive; else edge-triggered.
-    level: bool,
     priority: u8,
     /// SPIs. GICv2: the CPU targets, one bit each; GICv3: GICD_IROUTER.
     route: u64,
     /// The vCPU that `route` means, the lowest if several; of SGIs and PPIs their own.
     target: Option<u8>,
-    /// Pending by an edge, by a write to GICD_ISPENDR, or (not an SGI of GICv2) as an SGI.
-    latch: bool,
-    /// The line is high. Of a linked interrupt: it was when the physical one was taken, and the guest has not seen it yet.
-    line: bool,
-    /// SGIs of GICv2, instead of the latch: the CPUs whose SGI is pending.
+    /// SGIs of GICv2: the CPUs whose SGI is pending.
     sources: u8,
-    /// Acknowledged by vCPU `active_on` and not ended, with the priority and (SGIs of GICv2) the source it had then: the guest's
+    /// While it is active: on which vCPU, with the priority and (SGIs of GICv2) the source it was acknowledged with. The guest's
     /// end of interrupt must find them as they were.
-    active: bool,
     active_on: u8,
     active_priority: u8,
     active_source: u8,
     /// The physical interrupt it is linked to.
     hw: Option<u16>,
-    /// The physical interrupt is active and it is for us to let it go.
-    phys_active: bool,
     place: Place,
-}
-
-impl Irq {
-    /// An occurrence waits in software.
-    fn is_pending(&self) -> bool {
-        self.latch || self.level && self.line || self.sources != 0
-    }
-
-    /// Pending in software, enabled, and its group is in GICD_CTLR.
-    fn is_deliverable(&self, ctlr: u32) -> bool {
-        self.enabled && ctlr >> u32::from(self.group1) & 1 != 0 && self.is_pending()
-    }
-
-    /// Forgets what waits, but for the line of an emulated device, which is not ours to change.
-    fn clear_pending(&mut self) {
-        self.latch = false;
-        if self.hw.is_some() {
-            self.line = false;
-        }
-    }
 }
 
 /// What is in a List Register while the vCPU runs, and what comes back at `sync` for each part that is still there.
@@ -171,9 +189,9 @@ struct Loaded {
 /// One virtual CPU.
 #[derive(Debug, Default)]
 struct Vcpu {
-    /// Pending, deliverable, not in a List Register; the most urgent first.
+    /// Pending, deliverable, not in a List Register; the most urgent last.
     lr_pending: Vec<Key>,
-    /// Acknowledged by this vCPU, not in a List Register; the most urgent first.
+    /// Acknowledged by this vCPU, not in a List Register; the most urgent last.
     active: Vec<Key>,
     /// What the List Registers hold, while the vCPU runs.
     lrs: Vec<Loaded>,
@@ -192,7 +210,9 @@ pub struct Vgic {
     /// GICD_CTLR: bit 0 enables Group 0, bit 1 Group 1.
     ctlr: u32,
     vcpus: Vec<Vcpu>,
-    /// 32 for each vCPU, then the SPIs.
+    /// One for each vCPU, then those of the SPIs.
+    words: Vec<Word>,
+    /// In the same order, 32 for each word.
     irqs: Vec<Irq>,
     kick: VcpuSet,
     /// Physical SPIs to be deactivated, one bit each; bit n of `deactivate_words`: word n is not 0.
@@ -214,6 +234,7 @@ impl Vgic {
             lrs,
             ctlr: 0,
             vcpus: (0..vcpus).map(|_| vcpu()).collect(),
+            words: alloc::vec![Word::default(); vcpus + spis / PRIVATE],
             irqs: alloc::vec![Irq::default(); PRIVATE * vcpus + spis],
             kick: 0,
             deactivate: [0; 32],
@@ -227,19 +248,19 @@ impl Vgic {
     /// physical SPI that was active for the guest is returned through [`Vgic::pop_deactivation`]. (A PPI is not: its active
     /// state left the CPU with the vCPU.)
     pub fn reset(&mut self) {
-        let first_spi = self.key(0, PRIVATE as u32).unwrap_or(Key::MAX);
+        let vcpus = self.vcpus.len();
         for key in 0..self.irqs.len() as Key {
-            let intid = self.intid(key);
-            if key >= first_spi && self.holds_physical(key) {
+            if usize::from(key) >= PRIVATE * vcpus && self.holds_physical(key) {
                 self.release(key);
             }
-            self.irqs[usize::from(key)] = Irq {
-                enabled: self.version == Version::V2 && intid < SGIS,
-                level: intid >= SGIS,
-                target: self.target(key, 0),
-                hw: self.irqs[usize::from(key)].hw,
-                ..Irq::default()
-            };
+            let target = self.target(key, 0);
+            let irq = &mut self.irqs[usize::from(key)];
+            *irq = Irq { target, hw: irq.hw, ..Irq::default() };
+        }
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let sgis = mask(index < vcpus) & SGI_BITS;
+            let enabled = mask(self.version == Version::V2) & sgis;
+            *word = Word { enabled, level: !sgis, linked: word.linked, ..Word::default() };
         }
         for vcpu in &mut self.vcpus {
             vcpu.lr_pending.clear();
@@ -259,9 +280,10 @@ impl Vgic {
         if self.holds_physical(key) {
             self.release(key);
         }
-        let irq = &mut self.irqs[usize::from(key)];
-        irq.phys_active = false;
-        irq.hw = physical.map(|physical| physical as u16);
+        let (word, bit) = self.word(key);
+        word.phys_active &= !bit;
+        word.linked = word.linked & !bit | mask(physical.is_some()) & bit;
+        self.irqs[usize::from(key)].hw = physical.map(|physical| physical as u16);
         self.update(key);
         take(&mut self.kick)
     }
@@ -270,16 +292,16 @@ impl Vgic {
     /// Another: an edge. `vcpu` matters for SGIs and PPIs.
     pub fn inject(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let key = self.known_key(vcpu, intid);
-        let irq = &mut self.irqs[usize::from(key)];
-        irq.phys_active = irq.hw.is_some();
-        if let Some(ppi) = irq.hw.filter(|_| intid < PRIVATE as u32) {
+        let (word, bit) = self.word(key);
+        word.phys_active |= word.linked & bit;
+        if word.linked & word.level & bit != 0 {
+            word.line |= bit;
+        } else {
+            word.latch |= bit;
+        }
+        if let Some(ppi) = self.irqs[usize::from(key)].hw.filter(|_| intid < PRIVATE as u32) {
             // What was to be let go has been, when its vCPU left a CPU: this one is new.
             self.vcpus[vcpu].deactivate &= !(1 << ppi);
-        }
-        if irq.phys_active && irq.level {
-            irq.line = true;
-        } else {
-            irq.latch = true;
         }
         self.update(key);
         take(&mut self.kick)
@@ -289,10 +311,10 @@ impl Vgic {
     /// that it is low: an occurrence that the guest has not seen is taken back.
     pub fn set_line(&mut self, vcpu: usize, intid: u32, high: bool) -> VcpuSet {
         let key = self.known_key(vcpu, intid);
-        let irq = &mut self.irqs[usize::from(key)];
-        if irq.line != high {
-            irq.latch |= high && !irq.level;
-            irq.line = high;
+        let (word, bit) = self.word(key);
+        if (word.line & bit != 0) != high {
+            word.line ^= bit;
+            word.latch |= word.line & !word.level & bit;
             self.update(key);
         } else if let Some(loaded) = self.loaded_mut(key).filter(|loaded| loaded.line && !high) {
             loaded.line = false;
@@ -316,15 +338,18 @@ impl Vgic {
     }
 
     fn raise_sgi(&mut self, from: usize, intid: u32, targets: VcpuSet, group0: bool) -> VcpuSet {
-        for target in (0..self.vcpus.len()).filter(|target| targets >> target & 1 != 0) {
+        let mut targets = u32::from(targets) & ((1 << self.vcpus.len()) - 1);
+        while targets != 0 {
+            let target = targets.trailing_zeros() as usize;
+            targets &= targets - 1;
             let key = self.known_key(target, intid);
-            let irq = &mut self.irqs[usize::from(key)];
-            if group0 && irq.group1 {
+            let (word, bit) = self.word(key);
+            if group0 && word.group1 & bit != 0 {
                 continue;
             }
-            match self.version {
-                Version::V2 => irq.sources |= 1 << from,
-                Version::V3 => irq.latch = true,
+            word.latch |= bit;
+            if self.version == Version::V2 {
+                self.irqs[usize::from(key)].sources |= 1 << from;
             }
             self.update(key);
         }
@@ -353,7 +378,11 @@ impl Vgic {
 
     /// The next physical SPI to deactivate (ICC_DIR_EL1, GICC_DIR), to be asked for until none is left after every call that may
     /// change something, before physical interrupts are taken again.
+    #[inline]
     pub fn pop_deactivation(&mut self) -> Option<u32> {
+        if self.deactivate_words == 0 {
+            return None;
+        }
         let word = self.deactivate_words.trailing_zeros();
         let bits = self.deactivate.get_mut(word as usize)?;
         let bit = bits.trailing_zeros();
@@ -373,6 +402,11 @@ impl Vgic {
 
     fn known_key(&self, vcpu: usize, intid: u32) -> Key {
         self.key(vcpu, intid).expect("the guest has this interrupt")
+    }
+
+    /// The word that has an interrupt's bits, and which bit that is.
+    fn word(&mut self, key: Key) -> (&mut Word, u32) {
+        self.words[usize::from(key) / PRIVATE].bit(key)
     }
 
     fn is_sgi_of_v2(&self, key: Key) -> bool {
@@ -414,7 +448,7 @@ impl Vgic {
     }
 
     /// Moves an interrupt to where it belongs.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, key: Key, place: Place) {
         let irq = &mut self.irqs[usize::from(key)];
         if irq.place == place {
@@ -438,7 +472,7 @@ impl Vgic {
         }
     }
 
-    /// Moves the last of a queue to before all that are less urgent; the INTID settles ties.
+    /// Moves the last of a queue to behind all that are less urgent; the INTID settles ties.
     #[cold]
     fn sink(&mut self, place: Place) {
         let Some(queue) = self.queue_mut(place) else { return };
@@ -448,7 +482,7 @@ impl Vgic {
             (if let Place::Active(_) = place { irq.active_priority } else { irq.priority }, key)
         };
         let last = queue.len() - 1;
-        let at = queue[..last].partition_point(|&other| urgency(other) < urgency(queue[last]));
+        let at = queue[..last].partition_point(|&other| urgency(other) > urgency(queue[last]));
         queue[at..].rotate_right(1);
         if let Some(emptied) = self.queue_mut(place) {
             *emptied = queue;
@@ -457,21 +491,22 @@ impl Vgic {
 
     /// Finds out where an interrupt belongs after any change of its state, and notes whom to kick for it.
     fn update(&mut self, key: Key) {
-        let irq = &mut self.irqs[usize::from(key)];
+        let irq = &self.irqs[usize::from(key)];
         if let Place::Lr(vcpu, _) = irq.place {
             // The rest of its state is in hardware: the next `sync` of the vCPU comes back to it.
             self.kick |= 1 << vcpu;
             return;
         }
+        let (word, bit) = self.words[usize::from(key) / PRIVATE].bit(key);
         let place = match irq.target {
-            _ if irq.active => Place::Active(irq.active_on),
-            Some(target) if irq.is_deliverable(self.ctlr) => Place::Pending(target),
+            _ if word.active & bit != 0 => Place::Active(irq.active_on),
+            Some(target) if word.deliverable(self.ctlr) & bit != 0 => Place::Pending(target),
             _ => Place::Nowhere,
         };
         if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
             self.kick |= 1 << vcpu;
-        } else if irq.phys_active && !irq.is_pending() {
-            irq.phys_active = false;
+        } else if word.phys_active & !word.pending() & bit != 0 {
+            word.phys_active &= !bit;
             self.release(key);
         }
         self.place(key, place);
@@ -494,7 +529,8 @@ impl Vgic {
 
     /// The physical interrupt is active, and for us or for the hardware (through a List Register) to let go.
     fn holds_physical(&self, key: Key) -> bool {
-        self.irqs[usize::from(key)].phys_active || self.loaded(key).is_some_and(|loaded| loaded.hw)
+        self.words[usize::from(key) / PRIVATE].phys_active >> (usize::from(key) % PRIVATE) & 1 != 0
+            || self.loaded(key).is_some_and(|loaded| loaded.hw)
     }
 
     /// Notes that the physical interrupt is to be deactivated.
@@ -510,7 +546,8 @@ impl Vgic {
     }
 
     fn clear_active(&mut self, key: Key) {
-        self.irqs[usize::from(key)].active = false;
+        let (word, bit) = self.word(key);
+        word.active &= !bit;
         // Written as pending it may have been acknowledged since: if `sync` finds it active, it counts as cleared after that.
         if let Some(loaded) = self.loaded_mut(key) {
             loaded.active = false;

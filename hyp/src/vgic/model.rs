@@ -659,7 +659,7 @@ proptest! {
     /// stays active.
     #[test]
     fn late_kicks_lose_nothing(
-        v3: bool, vcpus in 1usize..=4, lrs in 1usize..=6, split: bool, ops in proptest::collection::vec(op(), 0..120),
+        v3: bool, vcpus in 1usize..=4, lrs in 1usize..=16, split: bool, ops in proptest::collection::vec(op(), 0..160),
     ) {
         run(v3, vcpus, lrs, split, false, ops);
     }

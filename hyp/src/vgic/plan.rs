@@ -32,13 +32,15 @@ impl Vgic {
     pub fn sync(&mut self, vcpu: usize, mut read: impl FnMut(usize) -> State, eoi_count: u32) -> VcpuSet {
         // First these: what comes back below was in a List Register and is not meant.
         for _ in 0..eoi_count {
-            let Some(&key) = self.vcpus[vcpu].active.first() else { break };
+            let Some(&key) = self.vcpus[vcpu].active.last() else { break };
             self.clear_active(key);
         }
-        for n in 0..self.vcpus[vcpu].lrs.len() {
-            self.unload(vcpu, self.vcpus[vcpu].lrs[n], read(n));
+        let mut lrs = take(&mut self.vcpus[vcpu].lrs);
+        for (n, &loaded) in lrs.iter().enumerate() {
+            self.unload(vcpu, loaded, read(n));
         }
-        self.vcpus[vcpu].lrs.clear();
+        lrs.clear();
+        self.vcpus[vcpu].lrs = lrs;
         take(&mut self.kick) & !(1 << vcpu)
     }
 
@@ -46,21 +48,23 @@ impl Vgic {
     fn unload(&mut self, vcpu: usize, loaded: Loaded, now: State) {
         let sgi_of_v2 = self.is_sgi_of_v2(loaded.key);
         let irq = &mut self.irqs[usize::from(loaded.key)];
+        let (word, bit) = self.words[usize::from(loaded.key) / PRIVATE].bit(loaded.key);
         irq.place = Place::Nowhere;
         if now.is_pending() {
+            word.latch |= mask(loaded.latch) & bit;
+            word.line |= mask(loaded.line) & bit;
             if sgi_of_v2 {
                 irq.sources |= u8::from(loaded.latch) << loaded.source;
-            } else {
-                irq.latch |= loaded.latch;
             }
-            irq.line |= loaded.line;
         }
         if now.is_active() && loaded.active {
-            irq.active = true;
+            word.active |= bit;
             (irq.active_on, irq.active_priority, irq.active_source) = (vcpu as u8, loaded.priority, loaded.source);
         }
-        irq.phys_active |= loaded.hw && now != State::Invalid;
-        if irq.active || irq.phys_active || irq.is_pending() {
+        if loaded.hw && now != State::Invalid {
+            word.phys_active |= bit;
+        }
+        if (word.active | word.phys_active | word.pending()) & bit != 0 {
             self.update(loaded.key);
         }
     }
@@ -72,49 +76,69 @@ impl Vgic {
         debug_assert!(this.lrs.is_empty(), "the List Registers were not read back");
         let deactivate = take(&mut this.deactivate);
         let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
-        if all_active + all_pending == 0 {
-            return Flush { used: 0, hcr: 0, deactivate };
+        match (all_active, all_pending) {
+            (0, 0) => Flush { used: 0, hcr: 0, deactivate },
+            // What there mostly is: one interrupt, for which there is room.
+            (0, 1) => {
+                if let Some(key) = this.lr_pending.pop() {
+                    write(0, self.load(vcpu, 0, key, false));
+                }
+                Flush { used: 0b1, hcr: 0, deactivate }
+            }
+            _ => Flush { deactivate, ..self.fill(vcpu, &mut write) },
         }
+    }
+
+    /// Fills the List Registers by the rules.
+    #[inline(never)]
+    fn fill(&mut self, vcpu: usize, write: &mut dyn FnMut(usize, ListRegister)) -> Flush {
+        let this = &self.vcpus[vcpu];
+        let (all_active, all_pending) = (this.active.len(), this.lr_pending.len());
         let most_urgent = usize::from(all_pending != 0);
         let active = all_active.min(self.lrs - most_urgent);
         let pending = all_pending.min(self.lrs - active);
-        for n in 0..active + pending {
-            let this = &self.vcpus[vcpu];
-            let key = if n < active { this.active[n] } else { this.lr_pending[n - active] };
-            write(n, self.load(vcpu, n, key));
+        for n in 0..active {
+            let Some(key) = self.vcpus[vcpu].active.pop() else { break };
+            write(n, self.load(vcpu, n, key, true));
         }
-        let this = &mut self.vcpus[vcpu];
+        for n in active..active + pending {
+            let Some(key) = self.vcpus[vcpu].lr_pending.pop() else { break };
+            write(n, self.load(vcpu, n, key, false));
+        }
         let mut hcr = 0;
-        this.active.drain(..active);
         if active < all_active {
             hcr |= LRENPIE | if self.version == Version::V3 { TDIR } else { 0 };
         }
-        this.lr_pending.drain(..pending);
         if pending < all_pending {
             hcr |= NPIE | if self.lrs > 1 { UIE } else { 0 };
         }
-        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate }
+        Flush { used: ((1u32 << (active + pending)) - 1) as u16, hcr, deactivate: 0 }
     }
 
     /// Moves one occurrence of a queued interrupt into List Register `n`.
-    fn load(&mut self, vcpu: usize, n: usize, key: Key) -> ListRegister {
+    #[inline(always)]
+    fn load(&mut self, vcpu: usize, n: usize, key: Key, was_active: bool) -> ListRegister {
         let (intid, sgi_of_v2) = (self.intid(key), self.is_sgi_of_v2(key));
         let irq = &mut self.irqs[usize::from(key)];
-        let was_active = take(&mut irq.active);
+        let (word, bit) = self.words[usize::from(key) / PRIVATE].bit(key);
         let (mut latch, mut line, mut source) = (false, false, irq.active_source);
-        if !was_active && sgi_of_v2 {
-            (latch, source) = (true, irq.sources.trailing_zeros() as u8);
-            irq.sources &= irq.sources - 1;
-        } else if !was_active {
-            (latch, line, source) = (irq.latch, irq.line && irq.hw.is_some(), 0);
-            irq.clear_pending();
+        if was_active {
+            word.active &= !bit;
+        } else {
+            (latch, line, source) = (word.latch & bit != 0, word.line & word.linked & bit != 0, 0);
+            word.clear_pending(bit);
+            if sgi_of_v2 {
+                source = irq.sources.trailing_zeros() as u8;
+                irq.sources &= irq.sources - 1;
+                word.latch |= mask(irq.sources != 0) & bit;
+            }
         }
         irq.place = Place::Lr(vcpu as u8, n as u8);
 
-        let again = irq.is_deliverable(self.ctlr);
-        let physical = irq.hw.filter(|_| irq.phys_active && !again);
+        let again = word.deliverable(self.ctlr) & bit != 0;
+        let physical = irq.hw.filter(|_| word.phys_active & bit != 0 && !again);
         if physical.is_some() {
-            irq.phys_active = false;
+            word.phys_active &= !bit;
         }
         let (state, priority) =
             if was_active { (State::Active, irq.active_priority) } else { (State::Pending, irq.priority) };
@@ -122,7 +146,7 @@ impl Vgic {
             Some(physical) => Link::Hw(physical.into()),
             None => Link::Software { eoi: again, source },
         };
-        let lr = ListRegister { intid, priority, group1: irq.group1, state, link };
+        let lr = ListRegister { intid, priority, group1: word.group1 & bit != 0, state, link };
         let hw = physical.is_some();
         self.vcpus[vcpu].lrs.push(Loaded { key, priority, source, hw, was_active, latch, line, active: true });
         lr

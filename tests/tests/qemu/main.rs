@@ -9,6 +9,7 @@ mod commands;
 mod counters;
 mod faults;
 mod hyp;
+mod hyp_cost;
 mod hyp_hostile;
 mod hyp_serror;
 mod hyp_trace;
@@ -47,6 +48,7 @@ fn all() -> Vec<Trial> {
         hyp_serror::trials(),
         hyp_trace::trials(),
         hyp_hostile::trials(),
+        hyp_cost::trials(),
         ktest::trials(),
         linux::trials(),
         page::trials(),
