@@ -4,7 +4,7 @@
 //! as if it were alone: at once, so that its prompt is seen, and as it is. What others write then comes between, on lines of
 //! its own; a line that was interrupted so is written again once its guest goes on with it.
 //!
-//! A record ([`trap::record`]) is for tools, which take it out wherever it begins: it comes out whole and without a name.
+//! A record ([`trap::record`]) is for tools: it comes out whole, on a line of its own, with the name of the guest whose it is.
 
 use alloc::vec::Vec;
 use heapless::String;
@@ -53,6 +53,9 @@ impl Screen {
         let line = &mut self.guests[guest];
         match (byte, line.record) {
             (b'\n', Some(at)) => {
+                self.interrupt(out);
+                let line = &mut self.guests[guest];
+                line.name.bytes().chain(*b"| ").for_each(&mut *out);
                 line.text.drain(at..).for_each(&mut *out);
                 line.record = None;
                 out(b'\n');
@@ -239,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn records_come_whole_wherever_they_begin() {
+    fn records_come_whole_with_their_guests_name() {
         let steps = [(0, "x\x1e{"), (1, "y\x1e[\n"), (0, "}\ny\n")];
-        assert_eq!(screen(Some(0), &steps), "x\x1e[\n\x1e{}\ny\r\n");
-        assert_eq!(screen(None, &steps), "\x1e[\n\x1e{}\na| xy\r\n");
+        assert_eq!(screen(Some(0), &steps), "x\r\nb| \x1e[\na| \x1e{}\nxy\r\n");
+        assert_eq!(screen(None, &steps), "b| \x1e[\na| \x1e{}\na| xy\r\n");
         // Cut short.
         assert_eq!(screen(Some(0), &[(0, "x\x1e{"), (END, "")]), "x\x1e{\r\n");
     }
