@@ -55,6 +55,7 @@ pub fn sync(vcpu: &'static Vcpu) {
         // Ended, it would keep a maintenance interrupt pending that was asked for with it.
         if state == hyp::vgic::State::Invalid {
             gic::write_list_register(n, None);
+            gic::look_again();
         }
         acknowledged &= !(u32::from(state.is_pending()) << n);
         state

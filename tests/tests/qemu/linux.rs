@@ -47,7 +47,7 @@ fn config(names: &[&str], dialogue: &[(&str, &str)]) -> Result<Config> {
     Ok(Config {
         guests: names.iter().map(guest).collect::<Result<_>>()?,
         input: Input::Dialogue(dialogue.collect()),
-        timeout: Some(Duration::from_secs(120)),
+        timeout: Some(Duration::from_secs(240)),
         ..Config::default()
     })
 }
@@ -133,7 +133,7 @@ fn by_pipe() -> Result<()> {
     let comment = format!("# {}\n", "x".repeat(70));
     let commands = format!("{}sleep 1; poweroff -f\n", comment.repeat(20));
     let mut tool = Command::new(tool());
-    tool.args(["hyp", "--json", "--timeout", "120", "--guest", "linux"]);
+    tool.args(["hyp", "--json", "--timeout", "240", "--guest", "linux"]);
     let mut tool = tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut input = tool.stdin.take().context("it has a standard input")?;
     input.write_all(commands.as_bytes())?;
