@@ -101,7 +101,7 @@ fn two() -> Result<()> {
     let dialogue = [
         (PROMPT, "x=40\n\x01\x01\x01"),
         (PROMPT, "x=30; echo \"<right $((x+1))>\"\n"),
-        ("<right 31>", "poweroff -f\n"),
+        ("<right 31>\r\n", "poweroff -f\n"),
         ("keyboard", "echo \"<left $((x+2))>\"; poweroff -f\n"),
     ];
     run(&config(&["left", "right"], &dialogue)?, |ran| {
