@@ -217,6 +217,15 @@ pub fn set_active(irq: u32, active: bool) {
     host().controller.lock().set_active(irq, this_cpu().index, active);
 }
 
+/// Has the distributor look again at what is pending: a guest has ended a virtual interrupt. By that the physical one behind it
+/// became inactive, and QEMU's GICv2 does not notice if it was pending again by then.
+pub fn look_again() {
+    if let Interface::V2 { .. } = host().interface {
+        // Of no effect on the interrupt, which is inactive but while it is handled.
+        set_active(MAINTENANCE, false);
+    }
+}
+
 /// The virtual timer's interrupt.
 pub fn virtual_timer() -> u32 {
     host().virtual_timer

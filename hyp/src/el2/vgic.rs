@@ -81,6 +81,7 @@ fn read_back(vcpu: &'static Vcpu) {
         // Ended, it keeps a maintenance interrupt pending that was asked for with it.
         if state == State::Invalid && matches!(link, Link::Software { eoi: true, .. }) {
             gic::write_list_register(n, None);
+            gic::look_again();
         }
         // What was pending and is no more the guest has acknowledged.
         acknowledged += u64::from(pending >> n & 1 != 0 && !state.is_pending());
