@@ -29,9 +29,9 @@ use trap::exception::{Abort, DataAccess, Exception, Wait};
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// HCR_EL2: stage 2 (VM, PTW); interrupts and SErrors come here, and virtual ones go to the guest (IMO, FMO, AMO); waits, SMC, ID
-/// registers, ACTLR_EL1, set/way maintenance, implementation-defined registers and error records trap (TWI, TWE, TSC, TID3,
-/// TACR, TSW, TIDCP, TERR); maintenance is for all CPUs (FB, BSU: inner-shareable), and set/way invalidation cleans too (SWIO);
-/// EL1 is AArch64 (RW).
+/// registers, ACTLR_EL1, set/way maintenance, implementation-defined registers, error records, and the registers of limited ordering
+/// regions, which are not switched, trap (TWI, TWE, TSC, TID3, TACR, TSW, TIDCP, TERR, TLOR); maintenance is for all CPUs (FB, BSU:
+/// inner-shareable), and set/way invalidation cleans too (SWIO); EL1 is AArch64 (RW).
 pub const HCR_EL2: u64 = 1
     | 1 << 1
     | 1 << 2
@@ -48,6 +48,7 @@ pub const HCR_EL2: u64 = 1
     | 1 << 21
     | 1 << 22
     | 1 << 31
+    | 1 << 35
     | 1 << 36;
 
 /// HCR_EL2.VSE: an SError is pending for the guest.
