@@ -26,6 +26,7 @@ pub fn check(root: &Path) -> Result<()> {
         ("clippy for the test kernel", compiler.clippy(root, &["--package", "kernel", "--features", "ktest"])),
         ("clippy for the hypervisor", compiler.clippy(root, &["--package", "hyp", "--features", "el2"])),
         ("clippy for the programs", compiler.clippy(root, &["--package", "user"])),
+        ("clippy for the tests' guests", compiler.clippy(root, &["--package", "guest"])),
         ("documentation of the host's side", host_docs),
         ("documentation of the kernel and the programs", target_docs),
     ];

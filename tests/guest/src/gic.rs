@@ -1,6 +1,7 @@
 //! The interrupt controller as the guest sees it: GICv2, or GICv3 with system registers.
 
 use crate::{cpu, read, read_sysreg, write, write_sysreg};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// The distributor.
 pub const GICD: u64 = 0x0800_0000;
@@ -31,9 +32,13 @@ pub const ICFGR: u64 = 0xc00;
 /// GICv3's routes, 8 bytes each.
 pub const IROUTER: u64 = 0x6000;
 
-/// Which version there is: ID_AA64PFR0_EL1.GIC says whether system registers are.
+/// Which version there is: ID_AA64PFR0_EL1.GIC says whether system registers are. It is read once, as reads of it are trapped.
 pub fn version() -> u8 {
-    if read_sysreg!("id_aa64pfr0_el1") >> 24 & 0xf != 0 { 3 } else { 2 }
+    static VERSION: AtomicU8 = AtomicU8::new(0);
+    if VERSION.load(Relaxed) == 0 {
+        VERSION.store(if read_sysreg!("id_aa64pfr0_el1") >> 24 & 0xf != 0 { 3 } else { 2 }, Relaxed);
+    }
+    VERSION.load(Relaxed)
 }
 
 /// The frame that has an interrupt's bits: of this vCPU's redistributor, or the distributor.

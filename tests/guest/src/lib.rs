@@ -11,10 +11,15 @@
 use core::arch::global_asm;
 use core::mem::size_of;
 
+pub mod attempt;
+pub mod canary;
 pub mod console;
 pub mod gic;
+pub mod hostile;
 pub mod mmu;
 pub mod psci;
+pub mod random;
+pub mod registers;
 pub mod timer;
 
 /// Bytes of a vCPU's stack.
@@ -128,6 +133,18 @@ pub fn read<T: Copy>(address: u64) -> T {
 pub fn write<T: Copy>(address: u64, value: T) {
     // SAFETY: as above; the guests write to devices, and to RAM that no Rust object is in.
     unsafe { core::ptr::with_exposed_provenance_mut::<T>(address as usize).write_volatile(value) };
+}
+
+/// The number behind `key` in the boot arguments of the device tree at this address, which is not understood otherwise; or 0.
+pub fn argument(dtb: u64, key: &[u8]) -> u64 {
+    let size = u64::from(u32::from_be(read(dtb + 4)));
+    let byte = |at: u64| read::<u8>(dtb + at);
+    let is_key = |&at: &u64| key.iter().zip(at..).all(|(wanted, at)| byte(at) == *wanted);
+    let found = (0..size - key.len() as u64).find(is_key).map_or(size, |at| at + key.len() as u64);
+    (found..size)
+        .map(byte)
+        .take_while(u8::is_ascii_digit)
+        .fold(0, |number, digit| 10 * number + u64::from(digit - b'0'))
 }
 
 /// Tells the test what went wrong, and ends this vCPU; with the last one the guest is killed.

@@ -13,10 +13,12 @@ pub static TABLE: Table = Table([const { AtomicU64::new(0) }; 512]);
 /// MAIR_EL1: index 0 Device-nGnRE, index 1 Normal write-back.
 const MAIR: u64 = 0xff << 8 | 0x04;
 /// TCR_EL1: 39 bits by TTBR0, 4 KiB granule, inner-shareable, cacheable; no TTBR1; IPS 40 bits.
-const TCR: u64 = 0b010 << 32 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 25;
+pub const TCR: u64 = 0b010 << 32 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 25;
 /// Valid, accessed block; EL1 and EL0 may do everything but what WXN forbids.
 const BLOCK: u64 = 1 << 10 | 0b01;
-const DEVICE: u64 = BLOCK | 1 << 54 | 1 << 53;
+/// Nobody executes it.
+pub const XN: u64 = 1 << 54 | 1 << 53;
+const DEVICE: u64 = BLOCK | XN;
 const NORMAL: u64 = BLOCK | 0b11 << 8 | 1 << 2;
 
 /// Turns the MMU and caches on for this vCPU: the first gigabyte as Device memory, the others as Normal.

@@ -9,6 +9,7 @@ mod commands;
 mod counters;
 mod faults;
 mod hyp;
+mod hyp_hostile;
 mod ktest;
 mod machine;
 mod page;
@@ -40,6 +41,7 @@ fn all() -> Vec<Trial> {
         counters::trials(),
         faults::trials(),
         hyp::trials(),
+        hyp_hostile::trials(),
         ktest::trials(),
         page::trials(),
         programs::trials(),
