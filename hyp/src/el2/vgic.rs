@@ -79,9 +79,10 @@ fn read_back(vcpu: &'static Vcpu) {
         trace::read_back(n, value);
         let ListRegister { state, link, .. } = value;
         // Ended, it keeps a maintenance interrupt pending that was asked for with it.
-        if state == State::Invalid && matches!(link, Link::Software { eoi: true, .. }) {
-            gic::write_list_register(n, None);
-            gic::look_again();
+        match link {
+            Link::Software { eoi: true, .. } if state == State::Invalid => gic::write_list_register(n, None),
+            Link::Hw(_) if state == State::Invalid => gic::look_again(),
+            _ => {}
         }
         // What was pending and is no more the guest has acknowledged.
         acknowledged += u64::from(pending >> n & 1 != 0 && !state.is_pending());

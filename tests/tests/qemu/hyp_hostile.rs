@@ -72,7 +72,7 @@ const CASES: &[Case] = &[
     Case::new("hostile_walks", "max", 3).vcpus(7),
     Case::new("hostile_walks", "cortex-a53", 2).vcpus(7),
     Case::new("hostile_walks", "cortex-a72", 3).vcpus(3).append("set=1").real_time().rounds(8),
-    Case::new("hostile_storms", "cortex-a72", 3).vcpus(2).rounds(500).append("set=0 turns=2400").suite(),
+    Case::new("hostile_storms", "cortex-a72", 3).vcpus(2).rounds(640).append("set=0 turns=3000").suite(),
     Case::new("hostile_storms", "max", 3).vcpus(8).append("set=0 turns=100"),
     Case::new("hostile_storms", "cortex-a57", 2).vcpus(8).append("set=0 turns=100"),
     Case::new("hostile_storms", "max", 3).vcpus(8).append("set=1 turns=30"),
@@ -132,7 +132,6 @@ fn beside_canary(case: &Case) -> Result<()> {
         }
         // It did all that it should, and the honest one was there to the end.
         let hostile = told("hostile", 2)?;
-        eprintln!("{} {}", case.program, ran.records[hostile]);
         let undone = |(name, value): (&String, &Value)| name != "wrong" && value == 0;
         ensure!(!ran.records[hostile].as_object().context("no object")?.iter().any(undone), "{}", ran.records[hostile]);
         ensure!(hostile < honest, "the hostile guest ended last");

@@ -22,7 +22,8 @@ const BKPT_T32: u32 = 0xbe00_be00;
 const I: u64 = 1 << 7;
 
 /// What is undefined to a guest on every CPU.
-const UNDEFINED: [(&str, u32); 12] = [
+const UNDEFINED: [(&str, u32); 13] = [
+    ("mrs x0, lorc_el1", 0xd538_a460),
     ("hlt #0xf000", 0xd45e_0000),
     ("hlt #0", 0xd440_0000),
     ("dcps1", 0xd4a0_0001),
