@@ -176,7 +176,8 @@ pub fn wake(vcpu: &'static Vcpu) {
 
 /// Something has changed for a vCPU: it is woken if it waits, and taken out of its guest for a moment if another CPU runs it.
 pub fn kick(vcpu: &'static Vcpu) {
-    if is_current(vcpu) {
+    // One that has just said that it waits is not gone yet, and needs to be told.
+    if is_current(vcpu) && vcpu.state() != State::Blocked {
         return;
     }
     wake(vcpu);
