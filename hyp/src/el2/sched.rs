@@ -72,12 +72,13 @@ impl Scheduler {
     /// A vCPU waits for its turn: on a CPU that has nothing to do; else, when it is `urgent`, on this one, next.
     fn enqueue(&mut self, vcpu: &'static Vcpu, urgent: bool) {
         self.queue.push_back(vcpu);
-        let this = this_cpu().index;
-        if self.idle >> this & 1 != 0 {
+        let this = 1 << this_cpu().index;
+        if self.idle & this != 0 {
+            // Once: the next one is for another CPU.
+            self.idle &= !this;
             raise(SCHEDULE);
         } else if self.idle != 0 {
             let cpu = self.idle.trailing_zeros() as usize;
-            // It is told once.
             self.idle &= !(1 << cpu);
             raise_on(cpu, SCHEDULE);
         } else if urgent {
@@ -311,6 +312,8 @@ pub fn idle_loop() -> ! {
         if this_cpu().index == 0 {
             while core::mem::take(&mut SCHEDULER.lock().ended) {
                 control::look_after_guests();
+                // Its turn is over: for what waits, or to be known as idle.
+                raise(SCHEDULE);
             }
             let mut scheduler = SCHEDULER.lock();
             scheduler.control = scheduler.ended;
