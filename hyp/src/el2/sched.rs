@@ -159,12 +159,14 @@ pub fn block(vcpu: &'static Vcpu, due: impl FnOnce() -> bool) {
     }
 }
 
-/// Does something with a vCPU that no CPU runs, none of which does while it lasts; or not, if one runs it.
-pub fn while_stopped(vcpu: &Vcpu, work: impl FnOnce()) {
+/// Does something with a vCPU that no CPU runs, and none does while it lasts. Not if one runs it: says whether it was done.
+pub fn while_stopped(vcpu: &Vcpu, work: impl FnOnce()) -> bool {
     let _scheduler = SCHEDULER.lock();
-    if vcpu.cpu().is_none() {
+    let stopped = vcpu.cpu().is_none();
+    if stopped {
         work();
     }
+    stopped
 }
 
 /// Wakes a vCPU if it is blocked.
