@@ -6,13 +6,14 @@ pub mod tree;
 use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
-use crate::process::terminal;
+use crate::process::{INTERRUPT_CODE, interrupted, terminal};
 use crate::symbols::{Files, Names};
 use crate::trace::memory::Memory;
 use crate::trace::timeline::Timeline;
 use ::hyp::service::Plan;
 use ::hyp::{config, image, result};
 use anyhow::{Context, Result, bail, ensure};
+use dtoolkit::fdt::Fdt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -109,7 +110,9 @@ impl Guest {
         let (append, mem) = if image == Path::new(LINUX) { (linux::APPEND, linux::MEM) } else { ("", GUEST_MEM) };
         let mut guest = Guest { append: append.into(), mem, ..Guest::new(image) };
         for word in words {
-            let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                format!("`{word}` is not of the form key=value (a comma within a name or value is doubled)")
+            })?;
             match key {
                 "dtb" => guest.dtb = Some(value.into()),
                 "initrd" => guest.initrd = Some(value.into()),
@@ -130,6 +133,17 @@ impl Guest {
             }
         }
         Ok(guest)
+    }
+
+    /// Looks whether the files that were typed are there, before anything is built for them.
+    pub fn check_files(&self) -> Result<()> {
+        let stands_for_files = [KERNEL, LINUX].iter().any(|word| self.image == Path::new(word));
+        let image = (!stands_for_files).then_some(&self.image);
+        for path in image.into_iter().chain(&self.dtb).chain(&self.initrd) {
+            let metadata = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            ensure!(metadata.is_file(), "{} is not a file", path.display());
+        }
+        Ok(())
     }
 
     /// Puts the files in that a word stands for.
@@ -226,7 +240,8 @@ const OVERHEAD: u32 = 192;
 /// How a machine ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// 0: every guest powered off; 3: one did not end in order; 121: the hypervisor panicked; 124: time was over.
+    /// 0: every guest powered off; 3: one did not end in order; 121: the hypervisor panicked; 124: time was over;
+    /// [`INTERRUPT_CODE`].
     pub code: u8,
     /// Whether it was ended because its time was over.
     pub timed_out: bool,
@@ -255,7 +270,7 @@ pub fn watch(
     hypervisor: &Hypervisor,
     images: &Images,
     config: &Config,
-    on: impl FnMut(Event<'_>) -> Result<()>,
+    mut on: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let needed = || {
         let guests: u32 = config.guests.iter().map(|guest| guest.mem).sum();
@@ -268,6 +283,14 @@ pub fn watch(
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
     let names = names(hypervisor, images, config);
+    let mut archive = Some(archive);
+    let on = |event: Event<'_>| {
+        // A machine that speaks has read it: nothing is left of it, however this process ends.
+        if !matches!(event, Event::Started(_)) {
+            archive.take();
+        }
+        on(event)
+    };
     let (code, timed_out) = machine::watch_command(command, &config.input, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
@@ -275,6 +298,7 @@ pub fn watch(
         (true, _) => machine::TIMED_OUT,
         (false, Some((code, _))) => code,
         (false, None) if code != 0 => code,
+        (false, None) if interrupted() => INTERRUPT_CODE,
         // By QEMU's own keys.
         (false, None) if terminal(&config.input) => 0,
         (false, None) => bail!("the hypervisor ended without a result"),
@@ -305,15 +329,13 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
     } else {
         command.args(["-serial", "stdio"]);
     }
-    if config.input != Input::Nothing {
-        command.args(["-append", "keyboard"]);
-    }
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
     command.arg("-kernel").arg(&hypervisor.image).arg("-initrd").arg(archive);
     let trace = config.trace.map(|mib| format!("trace={mib}"));
-    let words = [config.count.then_some("count"), trace.as_deref(), Some(&*config.append)];
+    let keyboard = (config.input != Input::Nothing).then_some("keyboard");
+    let words = [keyboard, config.count.then_some("count"), trace.as_deref(), Some(&*config.append)];
     let words: Vec<_> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
     if !words.is_empty() {
         command.args(["-append", &words.join(" ")]);
@@ -325,6 +347,7 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
 /// The archive with the guests' files and their description, by the hypervisor's own plan of what goes where.
 pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
     ensure!(!guests.is_empty(), "there is no guest");
+    ensure!(guests.len() <= config::GUESTS_MAX, "there can be {} guests at most", config::GUESTS_MAX);
     let mut files = Vec::new();
     let mut description = String::new();
     for (number, guest) in guests.iter().enumerate() {
@@ -334,14 +357,24 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             name
         };
         let image_bytes = linux::unpacked(read(&guest.image)?).with_context(|| guest.image.display().to_string())?;
+        let wrong = |why| anyhow::anyhow!("{} ({}): {why}", guest.name, guest.image.display());
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
         let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
         // The length of the device tree changes nothing that the tree says.
         let plan = image::plan(&image_bytes, &ram, 0, length).map(|plan| plan.initrd);
-        let at = plan.map_err(|why| anyhow::anyhow!("guest {}: {why}", guest.name))?;
+        let at = plan.map_err(wrong)?;
         let dtb = match &guest.dtb {
-            Some(path) => read(path)?,
+            Some(path) => {
+                let blob = read(path)?;
+                ensure!(
+                    Fdt::new(&blob).is_ok(),
+                    "{} is not a device tree in the form of a blob (dtc makes one)",
+                    path.display()
+                );
+                image::plan(&image_bytes, &ram, blob.len() as u64, length).map_err(wrong)?;
+                blob
+            }
             None => tree::tree(&tree::Guest {
                 ram: ram.end - ram.start,
                 vcpus: guest.vcpus,
@@ -488,11 +521,11 @@ mod tests {
     fn a_keyboard_is_announced() {
         let hypervisor = Hypervisor { elf: "hyp".into(), image: "Image".into() };
         let line = |input| {
-            let config = Config { input, ..Config::default() };
+            let config = Config { input, count: true, ..Config::default() };
             let command = command(&hypervisor, &config, 256, Path::new("memory"), Path::new("archive")).unwrap();
             command.get_args().map(|word| word.to_str().unwrap().to_string()).collect::<Vec<_>>()
         };
-        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard"]);
+        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard count"]);
         assert!(!announced(&line(Input::Nothing)));
         assert!(announced(&line(Input::SharedStdin)) && announced(&line(Input::Dialogue(Vec::new()))));
     }
