@@ -584,6 +584,10 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
         let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
         Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
+    if args.guest.len() > hyp::GUESTS_MAX {
+        let message = format!("there can be {} guests at most", hyp::GUESTS_MAX);
+        Cli::command().error(ErrorKind::TooManyValues, message).exit();
+    }
     // Of its own guests the project knows that they read nothing.
     let input = if args.guest.is_empty() { Input::Nothing } else { Input::SharedStdin };
     let timeout = args.timeout.or((!process::terminal(&input)).then_some(60));
@@ -629,6 +633,9 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
         eprintln!(
             "xtask: this terminal is the guests' now; Ctrl-A three times passes it on, Ctrl-] X ends the machine"
         );
+    }
+    if let Some(mem) = config.mem.filter(|&mem| mem < config.needed_mem()) {
+        eprintln!("xtask: --mem {mem} may be too little; {} suffices for sure", config.needed_mem());
     }
     if args.trace.is_some() {
         process::let_interrupt_end_machines_only();

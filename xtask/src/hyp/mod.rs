@@ -117,8 +117,8 @@ impl Guest {
                 "dtb" => guest.dtb = Some(value.into()),
                 "initrd" => guest.initrd = Some(value.into()),
                 "append" => guest.append = value.into(),
-                "mem" => guest.mem = number(value, config::MEMORY_MIB)?,
-                "vcpus" => guest.vcpus = number(value, config::VCPUS)?,
+                "mem" => guest.mem = number(key, value, config::MEMORY_MIB)?,
+                "vcpus" => guest.vcpus = number(key, value, config::VCPUS)?,
                 "device" if value == "pl031" => guest.device = Some(Device::Pl031),
                 "device" => return Err(format!("there is no device `{value}` for guests; there is: pl031")),
                 "serrors" => guest.serrors = config::Serrors::parse(value).ok_or("serrors is `diverse` or `panic`")?,
@@ -140,8 +140,9 @@ impl Guest {
         let stands_for_files = [KERNEL, LINUX].iter().any(|word| self.image == Path::new(word));
         let image = (!stands_for_files).then_some(&self.image);
         for path in image.into_iter().chain(&self.dtb).chain(&self.initrd) {
-            let metadata = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
-            ensure!(metadata.is_file(), "{} is not a file", path.display());
+            let metadata =
+                fs::metadata(path).with_context(|| format!("guest file {} cannot be read", path.display()))?;
+            ensure!(metadata.is_file(), "guest file {} is a folder or a device", path.display());
         }
         Ok(())
     }
@@ -158,13 +159,13 @@ impl Guest {
     }
 }
 
-/// A number in a range.
-fn number<T>(text: &str, range: std::ops::RangeInclusive<T>) -> Result<T, String>
+/// The number of a key, in its range.
+fn number<T>(key: &str, text: &str, range: std::ops::RangeInclusive<T>) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
     let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("`{text}` is not a number from {} to {}", range.start(), range.end()))
+    number.ok_or_else(|| format!("{key}: `{text}` is not a number from {} to {}", range.start(), range.end()))
 }
 
 /// The words between single commas, with each double one as a single one.
@@ -180,6 +181,9 @@ fn words(text: &str) -> Vec<String> {
     }
     words
 }
+
+/// The most guests there can be.
+pub use config::GUESTS_MAX;
 
 /// A machine and its guests.
 #[derive(Clone, Debug)]
@@ -234,6 +238,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// How many MiB suffice.
+    pub fn needed_mem(&self) -> u32 {
+        let guests: u32 = self.guests.iter().map(|guest| guest.mem).sum();
+        guests + self.trace.unwrap_or(0) * u32::from(self.smp) + OVERHEAD
+    }
+}
+
 /// MiB for the hypervisor, its heap and what it is booted with, besides the guests'.
 const OVERHEAD: u32 = 192;
 
@@ -272,11 +284,7 @@ pub fn watch(
     config: &Config,
     mut on: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let needed = || {
-        let guests: u32 = config.guests.iter().map(|guest| guest.mem).sum();
-        guests + config.trace.unwrap_or(0) * u32::from(config.smp) + OVERHEAD
-    };
-    let mem = config.mem.unwrap_or_else(needed);
+    let mem = config.mem.unwrap_or_else(|| config.needed_mem());
     let memory = Memory::new(mem)?;
     let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
     std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
@@ -297,7 +305,7 @@ pub fn watch(
     let code = match (timed_out, result) {
         (true, _) => machine::TIMED_OUT,
         (false, Some((code, _))) => code,
-        (false, None) if code != 0 => code,
+        (false, None) if code != 0 => bail!("QEMU ended with code {code}, and the hypervisor left no result"),
         (false, None) if interrupted() => INTERRUPT_CODE,
         // By QEMU's own keys.
         (false, None) if terminal(&config.input) => 0,
@@ -347,7 +355,6 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
 /// The archive with the guests' files and their description, by the hypervisor's own plan of what goes where.
 pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
     ensure!(!guests.is_empty(), "there is no guest");
-    ensure!(guests.len() <= config::GUESTS_MAX, "there can be {} guests at most", config::GUESTS_MAX);
     let mut files = Vec::new();
     let mut description = String::new();
     for (number, guest) in guests.iter().enumerate() {
@@ -357,7 +364,15 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             name
         };
         let image_bytes = linux::unpacked(read(&guest.image)?).with_context(|| guest.image.display().to_string())?;
-        let wrong = |why| anyhow::anyhow!("{} ({}): {why}", guest.name, guest.image.display());
+        let wrong = |why| {
+            let cure = match why {
+                image::Error::ImageOutsideRam | image::Error::InitrdTooLarge | image::Error::DtbTooLarge => {
+                    format!(", of {} MiB; mem=MIB is more", guest.mem)
+                }
+                _ => String::new(),
+            };
+            anyhow::anyhow!("{} ({}): {why}{cure}", guest.name, guest.image.display())
+        };
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
         let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
