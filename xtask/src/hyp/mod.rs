@@ -430,6 +430,11 @@ pub fn words_of(summary: &result::Summary, icount: Option<u8>) -> String {
         "{} world switches, {} interrupts of the hypervisor's own\n",
         summary.world_switches, summary.host_irqs
     );
+    for (leaked, what) in [(summary.leaked_ram, "RAM"), (summary.leaked_heap, "heap")] {
+        if leaked > 0 {
+            let _ = writeln!(text, "{leaked} bytes of {what} were not given back");
+        }
+    }
     for guest in &summary.guests {
         let end = match guest.end {
             Some(result::End::PoweredOff) => "powered off",
@@ -469,7 +474,7 @@ fn traps_of(guest: &result::GuestSummary, frequency: u64, icount: Option<u8>) ->
         let _ = writeln!(text, "{}", line.trim_end());
     };
     if !guest.costs.is_empty() {
-        row("", "class", "mean", "max");
+        row("", "class: instructions", "mean", "max");
     }
     let irqs = (guest.irqs, "irq");
     let classes = guest.traps.iter().map(|(class, count)| (*count, class.as_str()));
