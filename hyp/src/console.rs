@@ -38,7 +38,9 @@ impl Screen {
 
     /// Adds a guest, and gives its number.
     pub fn add(&mut self, name: &str) -> usize {
-        self.guests.push(Line { name: name.chars().take(16).collect(), text: Vec::new(), record: None });
+        // All that it will ever hold: what a guest writes takes nothing from the heap.
+        let text = Vec::with_capacity(LINE_BYTES);
+        self.guests.push(Line { name: name.chars().take(16).collect(), text, record: None });
         self.guests.len() - 1
     }
 

@@ -264,7 +264,7 @@ fn whose_line() -> Result<()> {
         same("forged records", forged.len(), 2)?;
         ensure!(forged.iter().all(|record| record["guest"] == "forger"), "{forged:?}");
         let lines: Vec<_> = ran.console.lines().filter_map(|line| line.strip_prefix("forger| ")).collect();
-        let printed = ["right| x", "hyp| 0000000040200000", "ffffffc080000000", "text ", "no record", "last"];
+        let printed = ["right| x", "hyp| 0000000040200000", "ffffffc080000000", "no record", "text last"];
         same("lines", lines, printed.into())?;
         same("lines of the other", ran.console.lines().filter(|line| line.starts_with("right| ")).count(), 0)
     })
