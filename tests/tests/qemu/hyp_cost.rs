@@ -12,19 +12,19 @@ use xtask::hyp::{Config, Guest};
 const BOUNDS: [(&str, [u64; 2]); 15] = [
     ("loop", [3, 3]),
     ("workaround_1", [17, 17]),
-    ("null_hypercall", [160, 160]),
-    ("psci_version", [190, 190]),
-    ("id_register", [180, 180]),
-    ("gicd_typer", [360, 360]),
-    ("gicd_isenabler", [390, 390]),
-    ("gicd_ispendr", [410, 410]),
-    ("gicd_disable_enable", [1210, 1200]),
-    ("uart_flags", [500, 500]),
-    ("spi", [980, 970]),
-    ("sgi", [970, 900]),
-    ("virtual_timer", [860, 860]),
-    ("wake_up", [1900, 1900]),
-    ("round_trip", [7250, 7190]),
+    ("null_hypercall", [196, 196]),
+    ("psci_version", [228, 228]),
+    ("id_register", [215, 215]),
+    ("gicd_typer", [394, 394]),
+    ("gicd_isenabler", [420, 422]),
+    ("gicd_ispendr", [446, 448]),
+    ("gicd_disable_enable", [1275, 1265]),
+    ("uart_flags", [440, 440]),
+    ("spi", [1065, 1067]),
+    ("sgi", [1056, 998]),
+    ("virtual_timer", [1008, 965]),
+    ("wake_up", [1925, 1932]),
+    ("round_trip", [4200, 4120]),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -54,25 +54,32 @@ fn instructions(gic: u8) -> Result<()> {
     for _ in 0..2 {
         run(&config, |ran| {
             same("exit code", ran.outcome.code, 0)?;
-            runs.push((ran.records.clone(), ran.outcome.result.clone()));
+            runs.push(ran.records.clone());
             Ok(())
         })?;
     }
-    ensure!(runs[0] == runs[1], "two runs differ: {runs:?}");
+    // Where nobody waits for a timer: QEMU brings time forward to it in steps that are not instructions.
+    let waits = |record: &serde_json::Value| record["row"] == "wake_up";
+    let [first, second] = [0, 1].map(|run: usize| runs[run].iter().filter(|record| !waits(record)).collect::<Vec<_>>());
+    ensure!(first == second, "two runs differ: {first:?}, {second:?}");
     let mut rows = BTreeMap::new();
-    for record in &runs[0].0 {
+    for record in &runs[0] {
         let number = |name: &str| record[name].as_u64().with_context(|| format!("no {name} in {record}"));
         let row = record["row"].as_str().context("a row has a name")?;
         rows.insert(row, (number("ticks")?, number("count")?, number("interrupts")?));
     }
     same("rows", rows.len(), BOUNDS.len())?;
+    let mut above = Vec::new();
     for (row, bounds) in BOUNDS {
         let &(ticks, count, interrupts) = rows.get(row).with_context(|| format!("no row {row}"))?;
         let bound = bounds[usize::from(gic - 2)];
-        ensure!(ticks / count <= bound, "{row}: {} instructions, more than {bound}", ticks / count);
+        if ticks / count > bound {
+            above.push(format!("{row}: {} instructions, more than {bound}", ticks / count));
+        }
         let with_interrupts = ["spi", "sgi", "virtual_timer", "wake_up", "round_trip"].contains(&row);
         same(row, interrupts, if with_interrupts { count } else { 0 })?;
     }
+    ensure!(above.is_empty(), "{}", above.join("; "));
     Ok(())
 }
 
