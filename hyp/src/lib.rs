@@ -9,6 +9,7 @@
 //! | [`psci`] | the power calls among them: a vCPU on and off, the guest off | [`psci::call`] |
 //! | [`sysreg`] | trapped system registers, and the ID registers a guest reads | [`sysreg::SystemRegisters::access`] |
 //! | [`timer`] | the physical timer of a vCPU, which is emulated | [`timer::PhysicalTimer`] |
+//! | [`map`] | where a guest finds what | [`map::RAM`] |
 //! | [`mmio`] | a trapped load or store of a device | [`mmio::Access`] |
 //! | [`pl011`] | the emulated UART | [`pl011::Pl011`] |
 //! | [`console`] | the console that all guests share, and who is typed to | [`console::Screen`] |
@@ -32,6 +33,7 @@ pub mod config;
 pub mod console;
 pub mod image;
 pub mod inject;
+pub mod map;
 pub mod mmio;
 pub mod pl011;
 pub mod psci;

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! That is for AArch64: of a program in AArch32 only the syndrome counts, and the caller goes on by its IL. Devices are
-//! little-endian; where a guest is not ([`is_big_endian`]), its values go through [`Access::swapped`]. SIMD registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses
-//! them on a device.
+//! little-endian; where a guest is not ([`is_big_endian`]), its values go through [`Access::swapped`]. SIMD
+//! registers, exclusives, atomics, LDTR and the like are not emulated: no driver uses them on a device.
 
 use trap::esr::Esr;
 use trap::exception::DataAccess;

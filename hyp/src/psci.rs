@@ -1,8 +1,8 @@
 //! PSCI 1.1, the power calls of a guest (Arm DEN0022, "Power State Coordination Interface", where each has a
 //! section of its name).
 //!
-//! A guest calls them by [`smccc`](crate::smccc), whose own functions come first. What is optional and of no use to a guest is left out: there is no
-//! trusted OS to migrate, and nothing to suspend to.
+//! A guest calls them by [`smccc`](crate::smccc), whose own functions come first. What is optional and
+//! of no use to a guest is left out: there is no trusted OS to migrate, and nothing to suspend to.
 
 use crate::smccc::{Action, Call};
 use core::ops::Range;

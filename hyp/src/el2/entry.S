@@ -27,8 +27,10 @@
 // entry: the frame.
 //
 // Live: x0..x30 as they were interrupted; sp = where the frame ends. DAIF is fully masked. With `compat` the guest was in AArch32
-// at EL0: the top halves of its registers, x0 to x14, are anything; the others it does not have, and they are as EL1 left them. Leaves x0..x3 and x21..x23 clobbered, once they are saved: x21 = ELR, or of the
-// hypervisor's own SP as interrupted, x22 = SPSR, x23 = ESR; of a guest x29 = 0. With `moved` that SP is in TPIDR_EL0.
+// at EL0: the top halves of its registers, x0 to x14, are anything; the others it does not have, and they are as EL1 left them. With
+// `moved` the SP as interrupted is in TPIDR_EL0.
+// Leaves x0..x3 and x21..x23 clobbered, once they are saved: x21 = ELR, or of the hypervisor's own its SP as interrupted, x22 = SPSR,
+// x23 = ESR; of a guest x29 = 0.
     .macro  entry guest, compat, moved=0
     sub     sp, sp, #{UREGS_SIZE}
     .if     \compat

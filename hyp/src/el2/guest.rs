@@ -16,6 +16,7 @@ use drivers::dt::Region;
 use heapless::String;
 use hyp::config::{self, GUESTS_MAX, Serrors};
 use hyp::inject::Injected;
+use hyp::map::{GICC, GICD, GICR, GICR_SIZE, PVPANIC, RAM, UART};
 use hyp::pl011;
 use hyp::result::{End, GuestSummary, Mitigations};
 use hyp::smccc::Workaround;
@@ -24,20 +25,10 @@ use hyp::vgic::{Region as Frame, Version, Vgic};
 use spin::Once;
 use trap::esr::ec_name;
 
-// Where a guest finds what: as on QEMU's `virt`. The device tree that the tool makes for it says the same.
-const GICD: u64 = 0x0800_0000;
-const GICC: u64 = 0x0801_0000;
-const GICR: u64 = 0x080a_0000;
-const UART: u64 = 0x0900_0000;
-const PVPANIC: u64 = 0x0906_0000;
-const RAM: u64 = 0x4000_0000;
-
 /// The register of a pvpanic device reads as the events that it takes: here a panic (QEMU's `docs/specs/pvpanic.rst`).
 const PVPANIC_PANICKED: u64 = 1 << 0;
 /// SPIs of a guest.
 const SPIS: usize = 64;
-/// Bytes of the frames of a redistributor.
-const GICR_SIZE: u64 = 0x2_0000;
 
 /// ARCH_WORKAROUND_1, 2 and 3: there; of the CPUs there are so far none needs 1 and 3.
 pub fn workarounds() -> [Workaround; 3] {

@@ -4,8 +4,7 @@
 //! there are; [`guest`] and [`vcpu`], what runs; [`sched`], which of them runs; [`vgic`], their interrupts; [`uart`], their consoles;
 //! [`gic`] and [`timer`], the machine's; [`stage2`], [`stacks`] and [`memory`]; [`ssbd`]; [`console`], [`report`] and [`power`].
 //! [`trace`] watches them if it is asked to; [`service`] is for tests. [`boot`] starts it all. What can be decided without a CPU is
-//! decided in
-//! the library of the same package.
+//! decided in the library of the same package.
 #![no_std]
 #![no_main]
 

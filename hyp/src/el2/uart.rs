@@ -5,10 +5,8 @@ use crate::sync::IrqLock;
 use crate::{console, vgic};
 use heapless::Deque;
 use hyp::console::Keys;
+use hyp::map::UART_IRQ;
 use hyp::pl011::Pl011;
-
-/// The UART's interrupt.
-const IRQ: u32 = 33;
 
 /// Bytes that are kept for a guest that does not take them; more stay in the machine's UART.
 const TYPED_BYTES: usize = 1024;
@@ -48,7 +46,7 @@ impl Inner {
         }
         if self.line != self.pl011.line() {
             self.line = !self.line;
-            vgic::set_line(&guest.vcpus()[0], IRQ, self.line);
+            vgic::set_line(&guest.vcpus()[0], UART_IRQ, self.line);
         }
     }
 }

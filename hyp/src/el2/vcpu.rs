@@ -18,7 +18,7 @@ use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// What lies at the top of a vCPU's stack, just behind the frame: sp points here while the guest runs. The vector's assembly reads
-/// and writes it.
+/// it.
 #[repr(C, align(16))]
 pub struct StackTop {
     /// Whether the window for SErrors that the guest left pending is opened at each trap (`serrors=diverse`).

@@ -2,7 +2,8 @@
 
 use core::fmt::{self, Write};
 
-const UART: u64 = 0x0900_0000;
+/// The UART.
+pub const UART: u64 = 0x0900_0000;
 /// UARTFR, and its TXFF: the FIFO is full.
 const FR: u64 = UART + 0x18;
 const TXFF: u32 = 1 << 5;

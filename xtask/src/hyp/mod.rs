@@ -11,7 +11,7 @@ use crate::symbols::{Files, Names};
 use crate::trace::memory::Memory;
 use crate::trace::timeline::Timeline;
 use ::hyp::service::Plan;
-use ::hyp::{config, image, result};
+use ::hyp::{config, image, map, result};
 use anyhow::{Context, Result, bail, ensure};
 use dtoolkit::fdt::Fdt;
 use std::ffi::OsString;
@@ -374,7 +374,7 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             anyhow::anyhow!("{} ({}): {why}{cure}", guest.name, guest.image.display())
         };
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
-        let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
+        let ram = map::RAM..map::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
         // The length of the device tree changes nothing that the tree says.
         let plan = image::plan(&image_bytes, &ram, 0, length).map(|plan| plan.initrd);

@@ -1,12 +1,10 @@
-//! The device tree of a guest: what the hypervisor gives it (`hyp/src/el2/guest.rs`), in the words of QEMU's `virt`.
+//! The device tree of a guest: what the hypervisor gives it ([`hyp::map`]), in the words of QEMU's `virt`.
 
 use super::Device;
+use ::hyp::map;
 use anyhow::{Context, Result};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use std::ops::Range;
-
-/// Where a guest's RAM begins.
-pub const RAM: u64 = 0x4000_0000;
 
 /// What differs between guests.
 #[derive(Clone, Debug)]
@@ -56,8 +54,8 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
         cpus.add_child(node(&format!("cpu@{id:x}"), &properties)?);
     }
     let (compatible, reg) = match guest.gic {
-        2 => ("arm,cortex-a15-gic", cells(&[0x800_0000, 0x1000, 0x801_0000, 0x1000])),
-        _ => ("arm,gic-v3", cells(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x2_0000 * u64::from(guest.vcpus)])),
+        2 => ("arm,cortex-a15-gic", cells(&[map::GICD, 0x1000, map::GICC, 0x1000])),
+        _ => ("arm,gic-v3", cells(&[map::GICD, 0x1_0000, map::GICR, map::GICR_SIZE * u64::from(guest.vcpus)])),
     };
     // In the timer's order: secure and non-secure physical, virtual, hypervisor's.
     let timer = [13, 14, 11, 10].map(|ppi| [PPI, ppi, 0xf00 | LEVEL]).concat();
@@ -72,7 +70,7 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
     tree.root = node("", &root)?;
     for node in [
         node("chosen", &chosen)?,
-        node("memory@40000000", &[("device_type", text("memory")), ("reg", cells(&[RAM, guest.ram]))])?,
+        node("memory@40000000", &[("device_type", text("memory")), ("reg", cells(&[map::RAM, guest.ram]))])?,
         cpus,
         node(
             "psci",
@@ -105,13 +103,13 @@ fn build(guest: &Guest<'_>) -> Result<Vec<u8>> {
             "pl011@9000000",
             &[
                 ("compatible", uart),
-                ("reg", cells(&[0x900_0000, 0x1000])),
-                ("interrupts", words(&[SPI, 1, LEVEL])),
+                ("reg", cells(&[map::UART, 0x1000])),
+                ("interrupts", words(&[SPI, map::UART_IRQ - 32, LEVEL])),
                 ("clocks", words(&[CLOCK, CLOCK])),
                 ("clock-names", [text("uartclk"), text("apb_pclk")].concat()),
             ],
         )?,
-        node("pvpanic-mmio@9060000", &[("compatible", text("qemu,pvpanic-mmio")), ("reg", cells(&[0x906_0000, 2]))])?,
+        node("pvpanic-mmio@9060000", &[("compatible", text("qemu,pvpanic-mmio")), ("reg", cells(&[map::PVPANIC, 2]))])?,
     ] {
         tree.root.add_child(node);
     }
@@ -172,7 +170,7 @@ mod tests {
             let blob = tree(&guest).unwrap();
             let machine = Machine::parse(&blob).unwrap();
             let region = |base, size| Region { base, size };
-            assert_eq!(machine.memory[..], [region(RAM, 64 << 20)]);
+            assert_eq!(machine.memory[..], [region(map::RAM, 64 << 20)]);
             assert_eq!(machine.initrd, Some(region(0x4200_0000, 0x1234)));
             assert_eq!((machine.cpus, machine.timer_irq, machine.uart_irq), (3, 27, 33));
             assert_eq!(drivers::dt::device(&blob, "arm,pl031"), Some((region(0x901_0000, 0x1000), 34)));

@@ -6,6 +6,7 @@
 #![no_main]
 
 use guest::attempt::{Attempt, class, pstate};
+use guest::console::UART;
 use guest::random::Random;
 use guest::{canary, gic, hostile, slot, timer};
 
@@ -16,8 +17,6 @@ const LOADS: [u32; 4] = [0x3940_0020, 0x7940_0020, 0xb940_0020, 0xf940_0020];
 const STORES: [u32; 4] = [0x3900_0020, 0x7900_0020, 0xb900_0020, 0xf900_0020];
 /// Pairs of x0 and x2: LDP and STP of 4 and of 8 bytes.
 const PAIRS: [u32; 4] = [0x2940_0820, 0x2900_0820, 0xa940_0820, 0xa900_0820];
-/// UARTDR, and bytes that are no line's end.
-const UART: u64 = 0x0900_0000;
 
 fn main(dtb: u64) -> ! {
     let seed = guest::argument(dtb, b"seed=");

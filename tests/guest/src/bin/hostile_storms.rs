@@ -7,11 +7,11 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use guest::console::UART;
 use guest::{Frame, gic, hostile, psci, slot, timer, write_sysreg};
 
 guest::guest!(main, exception);
 
-const UART: u64 = 0x0900_0000;
 /// The UART's interrupt.
 const UART_IRQ: u32 = 33;
 const SGI: u32 = 3;

@@ -5,6 +5,7 @@
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use guest::console::UART;
 use guest::{Frame, gic, psci, record, slot, timer};
 
 guest::guest!(main, exception);
@@ -14,7 +15,6 @@ global_asm!(include_str!("window.S"));
 /// The hypervisor's functions (`hyp::service`).
 const MAKE_UP: u32 = 0xc600_ff00;
 
-const UART: u64 = 0x0900_0000;
 /// UARTPeriphID0, which is 0x11.
 const UART_ID: u64 = UART + 0xfe0;
 /// Ticks until an interrupt, an instruction each: after the call that comes first.
