@@ -20,6 +20,8 @@ const EN: u32 = 1 << 0;
 
 struct Host {
     controller: IrqLock<Box<dyn InterruptController>>,
+    /// By which each CPU takes its interrupts, without a lock.
+    cpu_interface: drivers::gic::CpuInterface,
     timer: u32,
     /// The virtual timer, which is the guests'.
     virtual_timer: u32,
@@ -88,7 +90,9 @@ pub fn init(machine: &Machine<'_>) {
     };
     let timer = machine.hypervisor_timer_irq.expect("an EL2 has a timer");
     let (virtual_timer, uart) = (machine.timer_irq, machine.uart_irq);
-    HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, uart, interface });
+    let cpu_interface = controller.cpu_interface();
+    let controller = IrqLock::new(controller);
+    HOST.call_once(|| Host { controller, cpu_interface, timer, virtual_timer, uart, interface });
     init_interfaces();
     host().controller.lock().enable(uart, this_cpu().index);
 }
@@ -173,10 +177,10 @@ pub fn unroute(guest: &'static Guest) {
 pub fn handle() {
     let host = host();
     loop {
-        let Some(irq) = host.controller.lock().acknowledge() else { return };
+        let Some(irq) = host.cpu_interface.acknowledge() else { return };
         let number = irq.number();
         trace::irq(number);
-        host.controller.lock().end(irq);
+        host.cpu_interface.end(irq);
         trace::drop(number);
         match (number, sched::current()) {
             // A guest's: it stays active until the guest ends its virtual one.
@@ -192,7 +196,7 @@ pub fn handle() {
                     log::warn!("interrupt {number} has no owner");
                     host.controller.lock().disable(number, this_cpu().index);
                 }
-                host.controller.lock().deactivate(irq);
+                host.cpu_interface.deactivate(irq);
             }
         }
         trace::irq_end(number, true);

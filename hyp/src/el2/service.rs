@@ -99,10 +99,12 @@ pub fn tick(now: u64) {
         if next.plan.at.is_some() {
             next.armed = true;
             set_breakpoint(sched::current().and_then(|current| armed(&next, current, vcpu)));
-        } else if sched::is_current(vcpu) {
-            vcpu.raise_serror(next.plan.iss);
         } else {
-            sched::while_stopped(vcpu, || vcpu.raise_serror(next.plan.iss));
+            if sched::is_current(vcpu) {
+                vcpu.raise_serror(next.plan.iss);
+            } else {
+                sched::while_stopped(vcpu, || vcpu.raise_serror(next.plan.iss));
+            }
             sched::wake(vcpu);
         }
     });
