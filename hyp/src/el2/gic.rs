@@ -217,12 +217,14 @@ pub fn deactivate(irq: u32) {
 }
 
 /// Makes a PPI of this CPU active or inactive.
+#[inline(never)]
 pub fn set_active(irq: u32, active: bool) {
     host().controller.lock().set_active(irq, this_cpu().index, active);
 }
 
 /// Has the distributor look again at what is pending: a guest has ended a virtual interrupt. By that the physical one behind it
 /// became inactive, and QEMU's GICv2 does not notice if it was pending again by then.
+#[inline(always)]
 pub fn look_again() {
     if let Interface::V2 { .. } = host().interface {
         // Of no effect on the interrupt, which is inactive but while it is handled.
@@ -313,6 +315,12 @@ pub fn read_list_register(n: usize) -> ListRegister {
         Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
     };
     ListRegister::decode(version, raw)
+}
+
+/// Makes a List Register invalid.
+#[inline(never)]
+pub fn clear_list_register(n: usize) {
+    write_list_register(n, None);
 }
 
 /// Writes a List Register; none makes it invalid.

@@ -137,7 +137,7 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     let esr = Esr(regs.hsr);
     count(&vcpu.counters.traps[esr.ec().number() as usize]);
     if regs.is_aarch32() && !aarch32::condition_holds(esr, regs.cpsr) {
-        return step(regs);
+        return pass_over(regs);
     }
     match esr.ec() {
         Ec::WFX => wait(vcpu, regs),
@@ -149,6 +149,12 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
         Ec::BREAKPOINT_LOWER | Ec::BRK64 | Ec::BKPT32 => service::debug_exception(vcpu, regs),
         _ => undefined(regs),
     }
+}
+
+/// An instruction of AArch32 whose condition does not hold.
+#[cold]
+fn pass_over(regs: &mut CpuUserRegs) {
+    step(regs);
 }
 
 // The handlers are not inlined into the dispatch: each saves what registers it needs, and a short one none.
