@@ -36,9 +36,10 @@ impl Screen {
         Screen { guests: Vec::new(), keyboard: None, open: false }
     }
 
-    /// Adds a guest, and gives its number.
+    /// Adds a guest, and gives its number. Nothing is allocated after that.
     pub fn add(&mut self, name: &str) -> usize {
-        self.guests.push(Line { name: name.chars().take(16).collect(), text: Vec::new(), record: None });
+        let text = Vec::with_capacity(LINE_BYTES + 1);
+        self.guests.push(Line { name: name.chars().take(16).collect(), text, record: None });
         self.guests.len() - 1
     }
 

@@ -14,19 +14,31 @@ pub const SENTENCE_MAX: usize = 160;
 pub struct Sentence {
     esr: Esr,
     far: Option<u64>,
+    el2: bool,
 }
 
 impl Esr {
     /// The exception in one sentence of at most [`SENTENCE_MAX`] bytes. `far` is FAR_EL1, if it is known; it is told
     /// only where the syndrome says that it is valid.
     pub fn sentence(self, far: Option<u64>) -> Sentence {
-        Sentence { esr: self, far: far.filter(|_| self.far_valid()) }
+        Sentence { esr: self, far: far.filter(|_| self.far_valid()), el2: false }
+    }
+}
+
+impl Sentence {
+    /// The exception was taken at EL2, so that what came from the same level came from there.
+    pub fn at_el2(self) -> Sentence {
+        Sentence { el2: true, ..self }
     }
 }
 
 impl fmt::Display for Sentence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.esr.ec().title())?;
+        let title = self.esr.ec().title();
+        match title.strip_suffix("from EL1") {
+            Some(what) if self.el2 => write!(f, "{what}from EL2")?,
+            _ => f.write_str(title)?,
+        }
         particulars(self.esr, f)?;
         self.far.map_or(Ok(()), |far| write!(f, ", at {far:#x}"))
     }
@@ -176,6 +188,8 @@ mod tests {
         );
         assert_eq!(with_far(0x9200_000f, 0), "data abort from EL0: permission fault, level 3, while reading, at 0x0");
         assert_eq!(words(0x9600_0045), "data abort from EL1: translation fault, level 1, while writing");
+        let at_el2 = Esr(0x9600_0045).sentence(None).at_el2().to_string();
+        assert_eq!(at_el2, "data abort from EL2: translation fault, level 1, while writing");
         assert_eq!(with_far(0x8200_0007, 8), "instruction abort from EL0: translation fault, level 3, at 0x8");
         assert_eq!(
             with_far(class(0x25, 0x410), 0x1234),

@@ -35,7 +35,7 @@ pub fn exception(what: &str, regs: &CpuUserRegs, slot: u8) -> ! {
     let far = read_sysreg!("far_el2");
     let slot = Slot::ALL[usize::from(slot & 0xf)];
     match slot.has_syndrome() {
-        true => stop(format_args!("{what}: {}", Esr(regs.hsr).sentence(Some(far))), regs, Some(slot), far),
+        true => stop(format_args!("{what}: {}", Esr(regs.hsr).sentence(Some(far)).at_el2()), regs, Some(slot), far),
         false => stop(format_args!("{what}"), regs, Some(slot), far),
     }
 }

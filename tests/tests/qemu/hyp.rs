@@ -18,7 +18,7 @@ use xtask::images::Hypervisor;
 use xtask::machine::{Event, TIMED_OUT};
 
 /// Exit codes of the hypervisor.
-const GUEST_DIED: u8 = 3;
+pub(crate) const GUEST_DIED: u8 = 3;
 const PANIC: u8 = 121;
 
 /// Machines that the demo suite runs on, twice.
@@ -41,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 19] = [
+    let rest: [(&str, Test); 20] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("off.by.all.is.no.power.off", || code("d4000002", CPU_OFF, GUEST_DIED, Some(End::Killed))),
@@ -50,6 +50,7 @@ pub fn trials() -> Vec<Trial> {
         ("four.vcpus", four_vcpus),
         ("physical.timer", physical_timer),
         ("spinning.guests", spinning_guests),
+        ("time.is.over", time_is_over),
         ("line.stays.up", line_stays_up),
         ("deactivate", deactivate),
         // msr disr_el1, x1; mrs x5, disr_el1
@@ -68,7 +69,7 @@ pub fn trials() -> Vec<Trial> {
         trial(format!("hyp::ring.gic.{gic}.smp.{smp}"), move || {
             let guests =
                 vec![Guest { vcpus: 4, ..small("ring") }, Guest { vcpus: 4, name: "other".into(), ..small("ring") }];
-            run(&Config { gic, smp, guests, timeout: Some(Duration::from_secs(40)), ..Config::default() }, |ran| {
+            run(&Config { gic, smp, guests, timeout: Some(Duration::from_secs(120)), ..Config::default() }, |ran| {
                 same("exit code", ran.outcome.code, 0)?;
                 let taken =
                     ran.records.iter().filter(|record| record["kind"] == "ring").map(|record| record["taken"].as_u64());
@@ -106,7 +107,7 @@ pub(crate) fn small(name: &str) -> Guest {
 /// Two kernels with their demo suites, which tell what they counted.
 pub(crate) fn two() -> Config {
     let guest = |name| Guest { append: "records loglevel=off".into(), ..Guest::kernel(images(false), name) };
-    Config { guests: ["left", "right"].map(guest).into(), timeout: Some(Duration::from_secs(60)), ..Config::default() }
+    Config { guests: ["left", "right"].map(guest).into(), timeout: Some(Duration::from_secs(180)), ..Config::default() }
 }
 
 /// What a machine left behind.
@@ -226,7 +227,7 @@ pub(crate) fn flat(instructions: &[u32]) -> Result<NamedTempFile> {
 
 fn guest(image: &Path) -> Config {
     let guest = Guest { name: "guest".into(), initrd: None, image: image.into(), ..Guest::kernel(images(false), "") };
-    Config { guests: vec![guest], timeout: Some(Duration::from_secs(20)), ..Config::default() }
+    Config { guests: vec![guest], timeout: Some(Duration::from_secs(60)), ..Config::default() }
 }
 
 /// A guest that calls a PSCI function by this instruction ends so.
@@ -344,10 +345,26 @@ fn spinning_guests() -> Result<()> {
     let mut config = guest(image.path());
     config.guests.push(Guest { name: "timer".into(), image: timer.path().into(), ..config.guests[0].clone() });
     config.guests.push(Guest::kernel(images(false), "kernel"));
-    config.timeout = Some(Duration::from_secs(25));
-    run(&config, |ran| {
-        same("exit code", ran.outcome.code, TIMED_OUT)?;
-        same("programs that failed", ran.console.matches(" programs, 0 failed").count(), 1)?;
+    // As soon as the kernel has done its work the machine is ended.
+    config.timeout = Some(Duration::from_secs(180));
+    let (mut console, mut done) = (Vec::new(), false);
+    let outcome = watch(hypervisor(), images(false), &config, |event| {
+        if let Event::Console(text) = event {
+            console.extend(text);
+        }
+        done = String::from_utf8_lossy(&console).contains(" programs, 0 failed");
+        if done { Err(anyhow!("done")) } else { Ok(()) }
+    });
+    ensure!(done, "{outcome:?}\n{}", String::from_utf8_lossy(&console));
+    Ok(())
+}
+
+/// A guest that never ends leaves no result, and its machine is ended when its time is over.
+fn time_is_over() -> Result<()> {
+    // b .
+    let image = flat(&[0x1400_0000])?;
+    run(&Config { timeout: Some(Duration::from_secs(3)), ..guest(image.path()) }, |ran| {
+        same("(exit code, timed out)", (ran.outcome.code, ran.outcome.timed_out), (TIMED_OUT, true))?;
         ensure!(ran.outcome.result.is_none(), "a result");
         Ok(())
     })
@@ -463,7 +480,7 @@ fn no_memory() -> Result<()> {
 fn timers() -> Result<()> {
     for gic in [2, 3] {
         let guests = vec![Guest { vcpus: 2, ..small("timers") }];
-        run(&Config { gic, guests, timeout: Some(Duration::from_secs(20)), ..Config::default() }, |ran| {
+        run(&Config { gic, guests, timeout: Some(Duration::from_secs(60)), ..Config::default() }, |ran| {
             same("exit code", ran.outcome.code, 0)?;
             let taken =
                 ran.records.iter().filter(|record| record["kind"] == "ticks").map(|record| record["taken"].as_u64());
@@ -525,7 +542,7 @@ fn device_of_two() -> Result<()> {
 fn busy() -> Result<()> {
     for gic in [2, 3] {
         let guests = vec![Guest { vcpus: 2, ..small("busy") }];
-        run(&Config { gic, smp: 2, guests, timeout: Some(Duration::from_secs(20)), ..Config::default() }, |ran| {
+        run(&Config { gic, smp: 2, guests, timeout: Some(Duration::from_secs(60)), ..Config::default() }, |ran| {
             same("exit code", ran.outcome.code, 0)?;
             let taken = ran.records.iter().find(|record| record["kind"] == "busy").context("no record")?;
             same("SGIs taken", taken["taken"].to_string(), "[50,50]".into())
@@ -538,6 +555,7 @@ fn busy() -> Result<()> {
 fn big() -> Result<()> {
     let mut config = two();
     (config.guests[0].mem, config.guests[1].mem) = (1024, 64);
+    config.timeout = Some(Duration::from_secs(180));
     run(&config, |ran| {
         suites(ran)?;
         nothing_leaked(&ran.summary()?)

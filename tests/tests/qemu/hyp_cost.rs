@@ -46,7 +46,7 @@ fn instructions(gic: u8) -> Result<()> {
         gic,
         icount: Some(4),
         guests: vec![Guest { vcpus: 2, ..small("cost") }],
-        timeout: Some(Duration::from_secs(60)),
+        timeout: Some(Duration::from_secs(180)),
         qemu_args: ["-M", "dtb-randomness=off"].map(Into::into).into(),
         ..Config::default()
     };
@@ -78,7 +78,7 @@ fn instructions(gic: u8) -> Result<()> {
 
 /// The devices of a big-endian guest are the same to it.
 fn big_endian() -> Result<()> {
-    let config = Config { guests: vec![small("endian")], timeout: Some(Duration::from_secs(20)), ..Config::default() };
+    let config = Config { guests: vec![small("endian")], timeout: Some(Duration::from_secs(120)), ..Config::default() };
     run(&config, |ran| {
         same("exit code", ran.outcome.code, 0)?;
         let record = ran.records.first().context("no record")?;
@@ -93,7 +93,7 @@ const ROUNDS: u64 = 10;
 /// Each interrupt arrives exactly once, and where it is routed to.
 fn interrupts(cpu: &str, gic: u8, vcpus: u8) -> Result<()> {
     let guests = vec![Guest { vcpus, ..small("interrupts") }];
-    let config = Config { cpu: cpu.into(), gic, guests, timeout: Some(Duration::from_secs(40)), ..Config::default() };
+    let config = Config { cpu: cpu.into(), gic, guests, timeout: Some(Duration::from_secs(120)), ..Config::default() };
     run(&config, |ran| {
         same("exit code", ran.outcome.code, 0)?;
         let taken: Vec<_> = ran.records.iter().map(|record| (record["cpu"].as_u64(), record["irqs"].clone())).collect();

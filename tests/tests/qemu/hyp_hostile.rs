@@ -108,7 +108,7 @@ fn beside_canary(case: &Case) -> Result<()> {
         smp: case.smp,
         icount: case.icount.then_some(5),
         guests,
-        timeout: Some(Duration::from_secs(120)),
+        timeout: Some(Duration::from_secs(240)),
         ..Config::default()
     };
     run(&config, |ran| {

@@ -58,7 +58,9 @@ const KINDS: [Kind; 24] = [
 
 /// Where devices are emulated.
 fn is_device(address: u64) -> bool {
-    (gic::GICD..0x0900_1000).contains(&address)
+    /// A register of one byte.
+    const PVPANIC: u64 = 0x0906_0000;
+    (gic::GICD..0x0900_1000).contains(&address) || address == PVPANIC
 }
 
 fn main(dtb: u64) -> ! {
