@@ -105,6 +105,7 @@ pub fn tick(now: u64) {
             } else {
                 sched::while_stopped(vcpu, || vcpu.raise_serror(next.plan.iss));
             }
+            // Even a current one may be on its way to sleep.
             sched::wake(vcpu);
         }
     });
