@@ -250,6 +250,10 @@ fn wait_in_place() -> bool {
             cpu::wait_for_interrupt();
             gic::handle();
             cpu.softirqs.fetch_and(!SCHEDULE, Relaxed);
+            // A timer that is due ends the wait, as it does one among the sleepers, though the guest has its interrupt disabled.
+            if vcpu.state() == State::Blocked && vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now()) {
+                wake(vcpu);
+            }
         } else {
             waited = true;
             count_switch(State::Blocked, None);
