@@ -38,6 +38,7 @@ impl Screen {
 
     /// Adds a guest, and gives its number. Nothing is allocated after that.
     pub fn add(&mut self, name: &str) -> usize {
+        // All that it will ever hold: what a guest writes takes nothing from the heap.
         let text = Vec::with_capacity(LINE_BYTES + 1);
         self.guests.push(Line { name: name.chars().take(16).collect(), text, record: None });
         self.guests.len() - 1

@@ -18,6 +18,7 @@
 //! | [`vgic`] | the virtual interrupt controller, and what goes into the List Registers | [`vgic::Vgic`] |
 //! | [`aarch32`] | conditions of trapped AArch32 instructions | [`aarch32::condition_holds`] |
 //! | [`service`] | SErrors for guests under test | [`service::Plan`] |
+//! | [`ram`] | which RAM nobody has | [`ram::Free`] |
 //! | [`result`] | what the host is told in the end | [`result::Summary`] |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod inject;
 pub mod mmio;
 pub mod pl011;
 pub mod psci;
+pub mod ram;
 pub mod result;
 pub mod service;
 pub mod smccc;

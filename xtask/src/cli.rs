@@ -59,7 +59,7 @@ Examples:
     #[command(
         override_usage = "cargo xtask qemu [OPTIONS] [PROGRAM [ARG]...]",
         after_help = "\
-Exit code: the program's own; 128+n when signal n killed it; 121 when the kernel panicked; 124 when time was over;
+Exit code: the program's own; 128+n when signal n killed it; 121 when the kernel panicked; 124 when time was over; \
 1 when the tool failed; 2 for wrong usage. Standard output carries the machine's console and nothing else.
 
 Examples:
@@ -75,9 +75,9 @@ Examples:
     #[command(
         override_usage = "cargo xtask trace [OPTIONS] [PROGRAM [ARG]...]",
         after_help = "\
-The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with
-instruction-exact time (--icount=4), so that every run shows the same. NAME.html needs nothing but
-a browser; NAME.json is for Perfetto. Times and costs are instructions, as if nobody had traced.
+The machine, the program, the options and the exit code are as for `cargo xtask qemu`, but with \
+instruction-exact time (--icount=4), so that every run shows the same. NAME.html needs nothing but \
+a browser; NAME.json is for Perfetto. Times and costs are instructions, as if nobody had traced. \
 However the machine ends, what happened last is in them: after Ctrl-C too.
 
 Examples:
@@ -92,7 +92,7 @@ Examples:
     #[command(
         override_usage = "cargo xtask gdb [OPTIONS] [PROGRAM [ARG]...]",
         after_help = "\
-The machine, the program and the options are as for `cargo xtask qemu`; with --interactive QEMU names the terminal to
+The machine, the program and the options are as for `cargo xtask qemu`; with --interactive QEMU names the terminal to \
 open (`screen /dev/pts/N`). gdb knows three commands more:
   ventry-frame [ADDRESS]    the registers that an exception saved, in words
   ventry-chain              the functions the CPU is in, through all exceptions
@@ -106,33 +106,53 @@ Examples:
     Gdb(MachineArgs),
     /// Boot the hypervisor in QEMU, with guests
     #[command(after_help = "\
-Without --guest: two guests, `left` and `right`, each this project's kernel as it is for a bare machine, running its demo
-suite side by side. Each line of a guest's console comes with the guest's name; in the end, on standard error, what the
-guests did: with --icount, what their traps cost too, in instructions.
+Without --guest: two guests, `left` and `right`, each this project's kernel as it is for a bare machine, running its \
+demo suite side by side. Each line of a guest's console comes with the guest's name. In the end, on standard error, \
+what the guests did; with --icount, what their traps cost too, in instructions.
 
-GUEST is FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N]; a literal comma is doubled. Two words stand for
-files: `kernel`, this project's kernel with its programs, and `linux`, Debian's kernel with a shell. Standard input is the
-first guest's, whose console comes as it is; Ctrl-A three times in a row passes it to the next guest. At a terminal,
-Ctrl-] X ends the machine.
+GUEST is FILE[,KEY=VALUE]...; a comma within is doubled. FILE is a flat image, an arm64 Image (packed by gzip, too) or \
+an ELF file, or one of two words: `kernel` is this project's kernel with its programs, `linux` Debian's kernel with a shell (brought by apt). \
+Guests are called guest1, guest2 and so on, up to eight.
 
-Exit code: 0 when every guest powered off; 3 when one panicked or was ended; 121 when the hypervisor panicked; 124 when
-time was over; 1 when the tool failed; 2 for wrong usage. docs/hypervisor.md tells more.
+  initrd=FILE        its initramfs
+  append=ARGS        its boot arguments
+  mem=MIB            its RAM, 64 to 1024 [default: 64; of linux 256]
+  vcpus=N            1 to 8 [default: 1]
+  dtb=FILE           a device tree of yours, which append, initrd, vcpus and
+                     device do not change
+  device=pl031       it has the machine's clock to itself, with its interrupt
+  serrors=diverse    it takes the SErrors that it leaves pending [default]
+  serrors=panic      nobody looks for them: one stops the hypervisor
+  service=on         it may call the test service, which gives it SErrors
+  service=PLAN       it is given them, by words with spaces between: after=TICKS,
+                     at=0xADDRESS, iss=0xISS, every=TICKS
+
+With --guest, standard input is the first guest's, whose console comes as it is; Ctrl-A three times in a row passes it \
+to the next guest. At a terminal, Ctrl-] X ends the machine.
+
+The hypervisor's boot arguments (--append): `crash=N`, crash at the Nth trap; `ssbd=force`, count the calls of the \
+mitigation of speculative store bypass, as if the machine needed it.
+
+Exit code: 0 when every guest powered off; 3 when one panicked or was ended; 121 when the hypervisor panicked or \
+refused what it was given; 124 when time was over; 1 when the tool failed; 2 for wrong usage. docs/hypervisor.md tells \
+more.
 
 Examples:
-  cargo xtask hyp
-  cargo xtask hyp --gic 2 --cpu max
-  cargo xtask hyp --guest linux                              a shell; `exit` powers off
+  cargo xtask hyp                            two of our kernels
+  cargo xtask hyp --gic 2 --smp 2            another machine
+  cargo xtask hyp --guest linux              a shell; `exit` powers off
   cargo xtask hyp --guest linux,vcpus=2 --guest kernel
-  cargo xtask hyp --guest vmlinuz,initrd=initrd.gz,append=console=ttyAMA0,mem=256
-  cargo xtask hyp --icount=4 --json           instructions per trap, for tools
-  cargo xtask hyp --trace traps               traps.html for a browser, traps.json for Perfetto
-  cargo xtask hyp --trace traps.txt           the same as Linux's ftrace prints it
-  cargo xtask hyp --append crash=5000         the hypervisor crashes at its 5000th trap: its report")]
+  cargo xtask hyp --guest vmlinuz,initrd=i.gz,append=console=ttyAMA0,mem=256
+  cargo xtask hyp --icount=4 --json          instructions per trap, for tools
+  cargo xtask hyp --trace traps              traps.html for a browser,
+                                             traps.json for Perfetto
+  cargo xtask hyp --trace traps.txt          the same as Linux's ftrace prints it
+  cargo xtask hyp --append crash=5000        a crash, and its report")]
     Hyp(HypArgs),
     /// Say what a syndrome (ESR_EL1), or each report in a log, means in words
     #[command(after_help = "\
-Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard
-input, of any AArch64 kernel that prints ESR, ELR and FAR: Ventry's console and records, oopses of
+Numbers are hexadecimal, with or without 0x. Without one, or with `-`, a log is read from standard \
+input, of any AArch64 kernel that prints ESR, ELR and FAR: Ventry's console and records, oopses of \
 Linux, U-Boot, QEMU's `-d int`, and others. The exit code is 1 when there is no report in it.
 
 Examples:
@@ -259,10 +279,7 @@ struct TraceArgs {
 
 #[derive(Args)]
 struct HypArgs {
-    /// A guest: FILE[,dtb=FILE][,initrd=FILE][,append=ARGS][,mem=MIB][,vcpus=N][,serrors=diverse|panic][,service=PLAN], where
-    /// FILE is a flat image, an arm64 Image or an ELF file; a comma within is doubled; may be repeated. serrors: it takes the
-    /// SErrors that it leaves pending, or nobody looks for them. service: it may call the test service, `on`, or is given
-    /// SErrors, `after=TICKS at=0xADDRESS iss=0xISS every=TICKS`
+    /// A guest: FILE[,KEY=VALUE]..., as told below; may be repeated
     #[arg(long, value_name = "GUEST", value_parser = Guest::parse)]
     guest: Vec<Guest>,
     /// CPU model
@@ -271,7 +288,7 @@ struct HypArgs {
     /// Version of the interrupt controller
     #[arg(long, value_name = "VERSION", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: u8,
-    /// CPUs in the machine; one is started for now
+    /// CPUs in the machine; the guests' vCPUs run on all of them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     smp: u8,
     /// Memory in MiB [default: what the guests need]
@@ -287,14 +304,15 @@ struct HypArgs {
     /// Write what the guests did to standard output, as one JSON text, and the console to standard error
     #[arg(long)]
     json: bool,
-    /// Write down every event of the hypervisor: NAME.html and NAME.json, or NAME.txt; with --icount=4 if nothing else is said
+    /// Write down every event of the hypervisor: NAME.html and NAME.json, or NAME.txt; with one CPU, time is by instructions
+    /// (--icount=4) if nothing else is said
     #[arg(long, value_name = "NAME")]
     trace: Option<PathBuf>,
     /// Memory for the events of a CPU, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, requires = "trace",
         value_parser = clap::value_parser!(u32).range(2..=512))]
     ring: u32,
-    /// More boot arguments of the hypervisor, in one word: `crash=N`
+    /// More boot arguments of the hypervisor, in one word
     #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
     /// QEMU to use [default: $QEMU, else qemu-system-aarch64]
@@ -561,13 +579,14 @@ fn tell_whose_terminal(config: &Config) {
     }
 }
 
-/// The exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
-
 fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     if args.icount.is_some() && args.smp > 1 {
         let message = "instruction-exact time (--icount) works with one CPU; leave out --smp";
         Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    if args.guest.len() > hyp::GUESTS_MAX {
+        let message = format!("there can be {} guests at most", hyp::GUESTS_MAX);
+        Cli::command().error(ErrorKind::TooManyValues, message).exit();
     }
     // Of its own guests the project knows that they read nothing.
     let input = if args.guest.is_empty() { Input::Nothing } else { Input::SharedStdin };
@@ -591,7 +610,9 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     if let Some(qemu) = args.qemu {
         config.qemu = qemu;
     }
-    let files = args.trace.as_deref().filter(|name| !Files::is_text(name)).map(Files::new).transpose()?;
+    config.guests.iter().try_for_each(Guest::check_files)?;
+    // A text is refused where they are.
+    let files = args.trace.as_deref().map(Files::new).transpose()?;
     setup::ensure(root, &[Need::Target])?;
     setup::ensure_qemu(root, &config.qemu)?;
     let (hypervisor, images) = (Hypervisor::build()?, Images::build(false)?);
@@ -613,6 +634,12 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
             "xtask: this terminal is the guests' now; Ctrl-A three times passes it on, Ctrl-] X ends the machine"
         );
     }
+    if let Some(mem) = config.mem.filter(|&mem| mem < config.needed_mem()) {
+        eprintln!("xtask: --mem {mem} may be too little; {} suffices for sure", config.needed_mem());
+    }
+    if args.trace.is_some() {
+        process::let_interrupt_end_machines_only();
+    }
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     let outcome = hyp::watch(&hypervisor, &images, &config, |event| match event {
         Event::Console(text) if args.json => write_all(&mut stderr, text),
@@ -630,10 +657,13 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
             write_all(&mut stderr, words.as_bytes())?;
         }
     }
-    if let (Some(timeline), Some(name)) = (&outcome.trace, &args.trace) {
+    if let (Some(timeline), Some(name), Some(files)) = (&outcome.trace, &args.trace, files) {
         let mut names = hyp::names(&hypervisor, &images, &config);
         let mut describe = |token: console::Token<'_>| names.describe(None, token);
-        if let Some(files) = files {
+        if Files::is_text(name) {
+            let text = trace::text::text(timeline, &[], &mut describe);
+            std::fs::write(name, text).with_context(|| format!("{} cannot be written", name.display()))?;
+        } else {
             let about = About {
                 title: "hyp".into(),
                 command: command_line(),
@@ -643,9 +673,6 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
             };
             files.write(&about, &trace::model::Model::new(timeline, &[], &mut describe))?;
             tell_files(&files, timeline.events.len());
-        } else {
-            let text = trace::text::text(timeline, &[], &mut describe);
-            std::fs::write(name, text).with_context(|| format!("{} cannot be written", name.display()))?;
         }
         tell_lost(timeline.lost, args.ring);
     }
@@ -711,7 +738,7 @@ fn trace(root: &Path, mut args: TraceArgs) -> Result<u8> {
         write_all(&mut io::stdout(), recording.text().as_bytes())?;
     }
     match recording.error {
-        _ if process::interrupted() => Ok(INTERRUPTED),
+        _ if process::interrupted() => Ok(process::INTERRUPT_CODE),
         Some(error) => Err(error),
         None => Ok(recording.code),
     }

@@ -99,6 +99,9 @@ pub fn let_interrupt_end_machines_only() {
     INTERRUPT_ENDS_MACHINES_ONLY.store(true, Ordering::Relaxed);
 }
 
+/// The exit code after Ctrl-C, as shells have it.
+pub const INTERRUPT_CODE: u8 = 130;
+
 /// Whether Ctrl-C has ended the machines.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)

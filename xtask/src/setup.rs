@@ -244,7 +244,9 @@ pub fn ensure_qemu(root: &Path, qemu: &OsStr) -> Result<()> {
     match qemu_state(qemu)? {
         State::Found(_) => Ok(()),
         State::TooOld(found) => bail!("{} is QEMU {found}; {} is needed", qemu.display(), Need::Qemu.needed()),
-        State::Missing => bail!("there is no QEMU at {}", qemu.display()),
+        State::Missing => {
+            bail!("there is no QEMU at {}; without --qemu and the variable QEMU the system's is taken", qemu.display())
+        }
     }
 }
 

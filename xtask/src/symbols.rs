@@ -187,12 +187,24 @@ impl Names {
         hypervisor.or_else(|| self.guests.get(name))
     }
 
+    /// Whether an unmarked token is the machine's own: the hypervisor has no programs, and no addresses in the upper half.
+    fn is_own(&self, token: Token<'_>) -> bool {
+        self.guests.is_empty()
+            || match token {
+                Token::Kernel(address) => address >> 63 == 0,
+                Token::Program(name, _) => self.system(name).is_some(),
+                Token::Instruction(_) => true,
+            }
+    }
+
     /// A token in words, of the machine itself or of what `guest` prints. On a machine with guests a token of its own with a
     /// name is of the guest that is called so, or of the hypervisor.
     pub fn describe(&mut self, guest: Option<&str>, token: Token<'_>) -> String {
         let files = match guest {
             Some(guest) => self.guests.get(guest),
-            None => Some(&self.machine),
+            None if self.is_own(token) => Some(&self.machine),
+            // The guest with the keyboard writes as if it were alone; whose it is, is known where there is one only.
+            None => self.guests.values().next().filter(|_| self.guests.len() == 1),
         };
         let (address, file, open): (_, _, fn(&Path, &Path) -> _) = match token {
             Token::Instruction(word) => return instruction(word),
@@ -227,6 +239,25 @@ fn task_name(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_an_unmarked_token_is() {
+        let names = |guests: &[&str]| {
+            let guests = guests.iter().map(|name| (name.to_string(), Files::default())).collect();
+            Names::with_guests(Path::new("/"), Path::new("hyp"), guests)
+        };
+        let kernel = Token::Kernel(0xffff_ffc0_8000_0000);
+        assert!(names(&[]).is_own(kernel));
+        for (token, own) in [
+            (kernel, false),
+            (Token::Kernel(0x4020_0000), true),
+            (Token::Program("left", 0x4000_0000), true),
+            (Token::Program(OWN_NAME, 0x4020_0000), true),
+            (Token::Program("crash", 0x40_0000), false),
+        ] {
+            assert_eq!(names(&["left"]).is_own(token), own);
+        }
+    }
 
     #[test]
     fn names_as_tasks_have_them() {

@@ -230,6 +230,8 @@ extern "C" fn start_secondary() -> ! {
     STARTED.fetch_add(1, SeqCst);
     // SAFETY: as in `start`.
     unsafe { asm!("msr daifclr, #4", options(nostack, preserves_flags)) };
+    // It looks for work once, by which it is known to have none.
+    sched::raise(sched::SCHEDULE);
     sched::idle_loop()
 }
 

@@ -6,6 +6,7 @@ use crate::percpu::{MAX_CPUS, count, this_cpu};
 use crate::sync::IrqLock;
 use crate::{console, read_sysreg, sched, timer, trace, vgic, write_sysreg};
 use alloc::boxed::Box;
+use core::arch::asm;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
 use drivers::gic::{InterruptController, V2, V3};
@@ -128,6 +129,8 @@ fn init_interfaces() {
 
 /// Interrupts another CPU, which then looks for work before it goes on.
 pub fn kick(cpu: usize) {
+    // SAFETY: a barrier: that CPU sees what it is interrupted for.
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
     host().controller.lock().send_sgi(KICK, cpu);
 }
 

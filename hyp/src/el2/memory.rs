@@ -9,7 +9,7 @@ use aarch64_paging::paging::{Constraints, El2, MemoryRegion};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, addr_of, null_mut};
 use drivers::dt::Region;
-use heapless::Vec;
+use hyp::ram::Free;
 use linked_list_allocator::Heap;
 
 /// RAM is given to guests in blocks of this size.
@@ -58,42 +58,23 @@ unsafe impl GlobalAlloc for LockedHeap {
     }
 }
 
-/// RAM that nobody has, in whole blocks, by address.
-static FREE: IrqLock<Vec<Region, 64>> = IrqLock::new(Vec::new());
+/// RAM that nobody has, in whole blocks.
+static FREE: IrqLock<Free> = IrqLock::new(Free::new());
 
 /// Takes `size` bytes of RAM, whole blocks in a row.
 pub fn take(size: u64) -> Option<Region> {
-    let mut free = FREE.lock();
-    let region = free.iter_mut().find(|region| region.size >= size)?;
-    let taken = Region { base: region.base, size };
-    *region = Region { base: region.base + size, size: region.size - size };
-    Some(taken)
+    let taken = FREE.lock().take(size)?;
+    Some(Region { base: taken.start, size })
 }
 
 /// Takes back what [`take`] gave.
 pub fn give_back(region: Region) {
-    let mut free = FREE.lock();
-    let at = free.iter().position(|other| other.base > region.base).unwrap_or(free.len());
-    free.insert(at, region).expect("there are no more pieces than when it was taken");
-    // Neighbours become one again; those that have become empty are dropped.
-    let mut index = 1;
-    while index < free.len() {
-        let next = free[index];
-        let before = &mut free[index - 1];
-        if before.size == 0 {
-            free.remove(index - 1);
-        } else if before.end() == next.base || next.size == 0 {
-            before.size += next.size;
-            free.remove(index);
-        } else {
-            index += 1;
-        }
-    }
+    FREE.lock().give_back(region.base..region.end());
 }
 
 /// Bytes of RAM that nobody has, and of the heap that are in use.
 pub fn usage() -> (u64, u64) {
-    (FREE.lock().iter().map(|region| region.size).sum(), HEAP.0.lock().used() as u64)
+    (FREE.lock().size(), HEAP.0.lock().used() as u64)
 }
 
 /// The image.
@@ -133,8 +114,7 @@ pub unsafe fn init(memory: &[Region], kept: impl Iterator<Item = Region> + Clone
             // The first kept region that ends above `start`, by its own start.
             let next = kept.clone().filter(|kept| kept.size > 0 && kept.end() > start).min_by_key(|kept| kept.base);
             let stop = next.map_or(end, |kept| (kept.base & !(BLOCK - 1)).clamp(start, end));
-            // More pieces than there is room for are not used.
-            let _ = FREE.lock().push(Region { base: start, size: stop - start });
+            FREE.lock().give_back(start..stop);
             start = next.map_or(end, |kept| kept.end().next_multiple_of(BLOCK).max(stop));
         }
     }

@@ -72,12 +72,13 @@ impl Scheduler {
     /// A vCPU waits for its turn: on a CPU that has nothing to do; else, when it is `urgent`, on this one, next.
     fn enqueue(&mut self, vcpu: &'static Vcpu, urgent: bool) {
         self.queue.push_back(vcpu);
-        let this = this_cpu().index;
-        if self.idle >> this & 1 != 0 {
+        let this = 1 << this_cpu().index;
+        if self.idle & this != 0 {
+            // Once: the next one is for another CPU.
+            self.idle &= !this;
             raise(SCHEDULE);
         } else if self.idle != 0 {
             let cpu = self.idle.trailing_zeros() as usize;
-            // It is told once.
             self.idle &= !(1 << cpu);
             raise_on(cpu, SCHEDULE);
         } else if urgent {
@@ -158,12 +159,14 @@ pub fn block(vcpu: &'static Vcpu, due: impl FnOnce() -> bool) {
     }
 }
 
-/// Does something with a vCPU that no CPU runs, none of which does while it lasts; or not, if one runs it.
-pub fn while_stopped(vcpu: &Vcpu, work: impl FnOnce()) {
+/// Does something with a vCPU that no CPU runs, and none does while it lasts. Not if one runs it: says whether it was done.
+pub fn while_stopped(vcpu: &Vcpu, work: impl FnOnce()) -> bool {
     let _scheduler = SCHEDULER.lock();
-    if vcpu.cpu().is_none() {
+    let stopped = vcpu.cpu().is_none();
+    if stopped {
         work();
     }
+    stopped
 }
 
 /// Wakes a vCPU if it is blocked.
@@ -176,7 +179,7 @@ pub fn wake(vcpu: &'static Vcpu) {
 
 /// Something has changed for a vCPU: it is woken if it waits, and taken out of its guest for a moment if another CPU runs it.
 pub fn kick(vcpu: &'static Vcpu) {
-    // The current one blocks on this CPU or not at all.
+    // One that has just said that it waits is not gone yet, and needs to be told.
     if is_current(vcpu) && vcpu.state() != State::Blocked {
         return;
     }
@@ -355,6 +358,8 @@ pub fn idle_loop() -> ! {
         if this_cpu().index == 0 {
             while core::mem::take(&mut SCHEDULER.lock().ended) {
                 control::look_after_guests();
+                // Its turn is over: for what waits, or to be known as idle.
+                raise(SCHEDULE);
             }
             let mut scheduler = SCHEDULER.lock();
             scheduler.control = scheduler.ended;

@@ -95,19 +95,22 @@ pub fn tick(now: u64) {
             next.due = None;
             return;
         }
-        next.due = next.plan.every.map(|every| now.saturating_add(every));
+        let again = next.plan.every.map(|every| now.saturating_add(every));
         if next.plan.at.is_some() {
-            next.armed = true;
+            (next.due, next.armed) = (again, true);
             set_breakpoint(sched::current().and_then(|current| armed(&next, current, vcpu)));
-        } else {
-            if sched::is_current(vcpu) {
-                vcpu.raise_serror(next.plan.iss);
-            } else {
-                sched::while_stopped(vcpu, || vcpu.raise_serror(next.plan.iss));
-            }
-            // Even a current one may be on its way to sleep.
-            sched::wake(vcpu);
+            return;
         }
+        let iss = next.plan.iss;
+        if sched::is_current(vcpu) {
+            vcpu.raise_serror(iss);
+        } else if !sched::while_stopped(vcpu, || vcpu.raise_serror(iss)) {
+            // Another CPU runs it now, and does it there.
+            return;
+        }
+        next.due = again;
+        // Even a current one may be on its way to sleep.
+        sched::wake(vcpu);
     });
 }
 

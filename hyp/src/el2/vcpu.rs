@@ -380,6 +380,8 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
         }
         // Now that no timer asserts it.
         vgic::switch_timer(to);
+        // No guest's tables: the registers of one that are loaded one by one would go with those of another.
+        crate::stage2::leave();
         if let Some(vcpu) = to {
             let saved = &*vcpu.saved.get();
             saved.el1.load();
@@ -396,8 +398,6 @@ pub unsafe fn switch_registers(from: Option<&Vcpu>, to: Option<&'static Vcpu>) {
             vcpu.guest.stage2.enter(vcpu.id);
             write_sysreg!("cntv_ctl_el0", saved.cntv_ctl);
             service::switched_to(vcpu);
-        } else {
-            crate::stage2::leave();
         }
     }
 }

@@ -41,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
             run(&config, suites)
         })
     });
-    let rest: [(&str, Test); 20] = [
+    let rest: [(&str, Test); 21] = [
         ("one.guest", one_guest),
         ("image.is.the.bare.one", image_is_the_bare_one),
         ("off.by.all.is.no.power.off", || code("d4000002", CPU_OFF, GUEST_DIED, Some(End::Killed))),
@@ -61,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         ("timers", timers),
         ("busy", busy),
         ("big", big),
+        ("chaos", chaos),
         ("restart", restart),
         ("pass.through", pass_through),
         ("device.of.two", device_of_two),
@@ -545,7 +546,27 @@ fn busy() -> Result<()> {
         run(&Config { gic, smp: 2, guests, timeout: Some(Duration::from_secs(60)), ..Config::default() }, |ran| {
             same("exit code", ran.outcome.code, 0)?;
             let taken = ran.records.iter().find(|record| record["kind"] == "busy").context("no record")?;
-            same("SGIs taken", taken["taken"].to_string(), "[50,50]".into())
+            same("SGIs taken", taken["taken"].to_string(), "[50,50]".into())?;
+            // Each has a CPU to itself: they do not take turns.
+            let switches = ran.summary()?.guests[0].switches;
+            ensure!(switches <= 4, "{switches} switches");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Guests of several vCPUs that are reset in the middle of everything do not disturb others, nor each other, and all comes back.
+fn chaos() -> Result<()> {
+    for (gic, smp) in [(2, 1), (3, 2), (2, 4), (3, 4)] {
+        let chaos = |name: &str| Guest { name: name.into(), vcpus: 4, ..small("chaos") };
+        let guests = vec![chaos("one"), Guest { vcpus: 4, ..small("ring") }, chaos("two")];
+        run(&Config { gic, smp, guests, timeout: Some(Duration::from_secs(180)), ..Config::default() }, |ran| {
+            same("exit code", ran.outcome.code, 0)?;
+            let taken =
+                ran.records.iter().filter(|record| record["kind"] == "ring").map(|record| record["taken"].as_u64());
+            same("SGIs taken", taken.collect(), vec![Some(200); 4])?;
+            nothing_leaked(&ran.summary()?)
         })?;
     }
     Ok(())

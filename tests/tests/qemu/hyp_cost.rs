@@ -54,25 +54,32 @@ fn instructions(gic: u8) -> Result<()> {
     for _ in 0..2 {
         run(&config, |ran| {
             same("exit code", ran.outcome.code, 0)?;
-            runs.push((ran.records.clone(), ran.outcome.result.clone()));
+            runs.push(ran.records.clone());
             Ok(())
         })?;
     }
-    ensure!(runs[0] == runs[1], "two runs differ: {runs:?}");
+    // Where nobody waits for a timer: QEMU brings time forward to it in steps that are not instructions.
+    let waits = |record: &serde_json::Value| record["row"] == "wake_up";
+    let [first, second] = [0, 1].map(|run: usize| runs[run].iter().filter(|record| !waits(record)).collect::<Vec<_>>());
+    ensure!(first == second, "two runs differ: {first:?}, {second:?}");
     let mut rows = BTreeMap::new();
-    for record in &runs[0].0 {
+    for record in &runs[0] {
         let number = |name: &str| record[name].as_u64().with_context(|| format!("no {name} in {record}"));
         let row = record["row"].as_str().context("a row has a name")?;
         rows.insert(row, (number("ticks")?, number("count")?, number("interrupts")?));
     }
     same("rows", rows.len(), BOUNDS.len())?;
+    let mut above = Vec::new();
     for (row, bounds) in BOUNDS {
         let &(ticks, count, interrupts) = rows.get(row).with_context(|| format!("no row {row}"))?;
         let bound = bounds[usize::from(gic - 2)];
-        ensure!(ticks / count <= bound, "{row}: {} instructions, more than {bound}", ticks / count);
+        if ticks / count > bound {
+            above.push(format!("{row}: {} instructions, more than {bound}", ticks / count));
+        }
         let with_interrupts = ["spi", "sgi", "virtual_timer", "wake_up", "round_trip"].contains(&row);
         same(row, interrupts, if with_interrupts { count } else { 0 })?;
     }
+    ensure!(above.is_empty(), "{}", above.join("; "));
     Ok(())
 }
 

@@ -6,13 +6,14 @@ pub mod tree;
 use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
 use crate::machine::{self, Event, Input, option_value};
-use crate::process::terminal;
+use crate::process::{INTERRUPT_CODE, interrupted, terminal};
 use crate::symbols::{Files, Names};
 use crate::trace::memory::Memory;
 use crate::trace::timeline::Timeline;
 use ::hyp::service::Plan;
 use ::hyp::{config, image, result};
 use anyhow::{Context, Result, bail, ensure};
+use dtoolkit::fdt::Fdt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -109,13 +110,15 @@ impl Guest {
         let (append, mem) = if image == Path::new(LINUX) { (linux::APPEND, linux::MEM) } else { ("", GUEST_MEM) };
         let mut guest = Guest { append: append.into(), mem, ..Guest::new(image) };
         for word in words {
-            let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form key=value"))?;
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                format!("`{word}` is not of the form key=value (a comma within a name or value is doubled)")
+            })?;
             match key {
                 "dtb" => guest.dtb = Some(value.into()),
                 "initrd" => guest.initrd = Some(value.into()),
                 "append" => guest.append = value.into(),
-                "mem" => guest.mem = number(value, config::MEMORY_MIB)?,
-                "vcpus" => guest.vcpus = number(value, config::VCPUS)?,
+                "mem" => guest.mem = number(key, value, config::MEMORY_MIB)?,
+                "vcpus" => guest.vcpus = number(key, value, config::VCPUS)?,
                 "device" if value == "pl031" => guest.device = Some(Device::Pl031),
                 "device" => return Err(format!("there is no device `{value}` for guests; there is: pl031")),
                 "serrors" => guest.serrors = config::Serrors::parse(value).ok_or("serrors is `diverse` or `panic`")?,
@@ -132,6 +135,18 @@ impl Guest {
         Ok(guest)
     }
 
+    /// Looks whether the files that were typed are there, before anything is built for them.
+    pub fn check_files(&self) -> Result<()> {
+        let stands_for_files = [KERNEL, LINUX].iter().any(|word| self.image == Path::new(word));
+        let image = (!stands_for_files).then_some(&self.image);
+        for path in image.into_iter().chain(&self.dtb).chain(&self.initrd) {
+            let metadata =
+                fs::metadata(path).with_context(|| format!("guest file {} cannot be read", path.display()))?;
+            ensure!(metadata.is_file(), "guest file {} is a folder or a device", path.display());
+        }
+        Ok(())
+    }
+
     /// Puts the files in that a word stands for.
     pub fn find_files(&mut self, images: &Images, linux: &Linux) {
         let (image, initrd) = match self.image.to_str() {
@@ -144,13 +159,13 @@ impl Guest {
     }
 }
 
-/// A number in a range.
-fn number<T>(text: &str, range: std::ops::RangeInclusive<T>) -> Result<T, String>
+/// The number of a key, in its range.
+fn number<T>(key: &str, text: &str, range: std::ops::RangeInclusive<T>) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
     let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("`{text}` is not a number from {} to {}", range.start(), range.end()))
+    number.ok_or_else(|| format!("{key}: `{text}` is not a number from {} to {}", range.start(), range.end()))
 }
 
 /// The words between single commas, with each double one as a single one.
@@ -166,6 +181,9 @@ fn words(text: &str) -> Vec<String> {
     }
     words
 }
+
+/// The most guests there can be.
+pub use config::GUESTS_MAX;
 
 /// A machine and its guests.
 #[derive(Clone, Debug)]
@@ -220,13 +238,22 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// How many MiB suffice.
+    pub fn needed_mem(&self) -> u32 {
+        let guests: u32 = self.guests.iter().map(|guest| guest.mem).sum();
+        guests + self.trace.unwrap_or(0) * u32::from(self.smp) + OVERHEAD
+    }
+}
+
 /// MiB for the hypervisor, its heap and what it is booted with, besides the guests'.
 const OVERHEAD: u32 = 192;
 
 /// How a machine ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// 0: every guest powered off; 3: one did not end in order; 121: the hypervisor panicked; 124: time was over.
+    /// 0: every guest powered off; 3: one did not end in order; 121: the hypervisor panicked; 124: time was over;
+    /// [`INTERRUPT_CODE`].
     pub code: u8,
     /// Whether it was ended because its time was over.
     pub timed_out: bool,
@@ -255,26 +282,31 @@ pub fn watch(
     hypervisor: &Hypervisor,
     images: &Images,
     config: &Config,
-    on: impl FnMut(Event<'_>) -> Result<()>,
+    mut on: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let needed = || {
-        let guests: u32 = config.guests.iter().map(|guest| guest.mem).sum();
-        guests + config.trace.unwrap_or(0) * u32::from(config.smp) + OVERHEAD
-    };
-    let mem = config.mem.unwrap_or_else(needed);
+    let mem = config.mem.unwrap_or_else(|| config.needed_mem());
     let memory = Memory::new(mem)?;
     let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
     std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
         .context("the archive cannot be written")?;
     let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
     let names = names(hypervisor, images, config);
+    let mut archive = Some(archive);
+    let on = |event: Event<'_>| {
+        // A machine that speaks has read it: nothing is left of it, however this process ends.
+        if !matches!(event, Event::Started(_)) {
+            archive.take();
+        }
+        on(event)
+    };
     let (code, timed_out) = machine::watch_command(command, &config.input, config.timeout, names, on)?;
     let page = memory.of_image(&hypervisor.elf, "result_page", result::Page::SIZE)?;
     let result = result::Page::parse(&page);
     let code = match (timed_out, result) {
         (true, _) => machine::TIMED_OUT,
         (false, Some((code, _))) => code,
-        (false, None) if code != 0 => code,
+        (false, None) if code != 0 => bail!("QEMU ended with code {code}, and the hypervisor left no result"),
+        (false, None) if interrupted() => INTERRUPT_CODE,
         // By QEMU's own keys.
         (false, None) if terminal(&config.input) => 0,
         (false, None) => bail!("the hypervisor ended without a result"),
@@ -305,15 +337,13 @@ fn command(hypervisor: &Hypervisor, config: &Config, mem: u32, memory: &Path, ar
     } else {
         command.args(["-serial", "stdio"]);
     }
-    if config.input != Input::Nothing {
-        command.args(["-append", "keyboard"]);
-    }
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
     command.arg("-kernel").arg(&hypervisor.image).arg("-initrd").arg(archive);
     let trace = config.trace.map(|mib| format!("trace={mib}"));
-    let words = [config.count.then_some("count"), trace.as_deref(), Some(&*config.append)];
+    let keyboard = (config.input != Input::Nothing).then_some("keyboard");
+    let words = [keyboard, config.count.then_some("count"), trace.as_deref(), Some(&*config.append)];
     let words: Vec<_> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
     if !words.is_empty() {
         command.args(["-append", &words.join(" ")]);
@@ -334,14 +364,32 @@ pub fn pack(guests: &[Guest], gic: u8) -> Result<Vec<u8>> {
             name
         };
         let image_bytes = linux::unpacked(read(&guest.image)?).with_context(|| guest.image.display().to_string())?;
+        let wrong = |why| {
+            let cure = match why {
+                image::Error::ImageOutsideRam | image::Error::InitrdTooLarge | image::Error::DtbTooLarge => {
+                    format!(", of {} MiB; mem=MIB is more", guest.mem)
+                }
+                _ => String::new(),
+            };
+            anyhow::anyhow!("{} ({}): {why}{cure}", guest.name, guest.image.display())
+        };
         let initrd = guest.initrd.as_deref().map(read).transpose()?;
         let ram = tree::RAM..tree::RAM + (u64::from(guest.mem) << 20);
         let length = initrd.as_ref().map_or(0, |bytes| bytes.len() as u64);
         // The length of the device tree changes nothing that the tree says.
         let plan = image::plan(&image_bytes, &ram, 0, length).map(|plan| plan.initrd);
-        let at = plan.map_err(|why| anyhow::anyhow!("guest {}: {why}", guest.name))?;
+        let at = plan.map_err(wrong)?;
         let dtb = match &guest.dtb {
-            Some(path) => read(path)?,
+            Some(path) => {
+                let blob = read(path)?;
+                ensure!(
+                    Fdt::new(&blob).is_ok(),
+                    "{} is not a device tree in the form of a blob (dtc makes one)",
+                    path.display()
+                );
+                image::plan(&image_bytes, &ram, blob.len() as u64, length).map_err(wrong)?;
+                blob
+            }
             None => tree::tree(&tree::Guest {
                 ram: ram.end - ram.start,
                 vcpus: guest.vcpus,
@@ -382,6 +430,11 @@ pub fn words_of(summary: &result::Summary, icount: Option<u8>) -> String {
         "{} world switches, {} interrupts of the hypervisor's own\n",
         summary.world_switches, summary.host_irqs
     );
+    for (leaked, what) in [(summary.leaked_ram, "RAM"), (summary.leaked_heap, "heap")] {
+        if leaked > 0 {
+            let _ = writeln!(text, "{leaked} bytes of {what} were not given back");
+        }
+    }
     for guest in &summary.guests {
         let end = match guest.end {
             Some(result::End::PoweredOff) => "powered off",
@@ -421,7 +474,7 @@ fn traps_of(guest: &result::GuestSummary, frequency: u64, icount: Option<u8>) ->
         let _ = writeln!(text, "{}", line.trim_end());
     };
     if !guest.costs.is_empty() {
-        row("", "class", "mean", "max");
+        row("", "class: instructions", "mean", "max");
     }
     let irqs = (guest.irqs, "irq");
     let classes = guest.traps.iter().map(|(class, count)| (*count, class.as_str()));
@@ -488,11 +541,11 @@ mod tests {
     fn a_keyboard_is_announced() {
         let hypervisor = Hypervisor { elf: "hyp".into(), image: "Image".into() };
         let line = |input| {
-            let config = Config { input, ..Config::default() };
+            let config = Config { input, count: true, ..Config::default() };
             let command = command(&hypervisor, &config, 256, Path::new("memory"), Path::new("archive")).unwrap();
             command.get_args().map(|word| word.to_str().unwrap().to_string()).collect::<Vec<_>>()
         };
-        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard"]);
+        let announced = |line: &[String]| line.windows(2).any(|words| words == ["-append", "keyboard count"]);
         assert!(!announced(&line(Input::Nothing)));
         assert!(announced(&line(Input::SharedStdin)) && announced(&line(Input::Dialogue(Vec::new()))));
     }
