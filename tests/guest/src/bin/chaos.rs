@@ -41,7 +41,7 @@ fn each(cpu: usize) -> ! {
             2 => wait_for(timer::set_physical, random.word()),
             3 => drop(psci::call(psci::AFFINITY_INFO, random.word() % VCPUS as u64, 0, 0)),
             4 => drop(psci::start((random.word() % VCPUS as u64) as usize, each)),
-            5 if cpu != 0 && random.word() % 16 == 0 => drop(psci::call(psci::CPU_OFF, 0, 0, 0)),
+            5 if cpu != 0 && random.word().is_multiple_of(16) => drop(psci::call(psci::CPU_OFF, 0, 0, 0)),
             _ => drop(guest::read::<u32>(gic::GICD + 4)),
         }
         guest::unmask_irqs();
