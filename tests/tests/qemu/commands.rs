@@ -198,12 +198,23 @@ fn documents() -> Result<()> {
         let text = fs::read_to_string(&path)?;
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
             links += 1;
-            let there = link.contains("://") || path.with_file_name(link).exists();
+            let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
+            let there = link.contains("://") || {
+                let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+                let is_it = |line: &str| line.split_once("# ").is_some_and(|(_, line)| Some(&*anchor(line)) == heading);
+                file.exists() && (heading.is_none() || fs::read_to_string(file)?.lines().any(is_it))
+            };
             ensure!(there, "{} points to {link}, which is not there", path.display());
         }
     }
     ensure!(links > 5, "{links} links");
     Ok(())
+}
+
+/// What a link to a heading says.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
 }
 
 /// The tool, built once.
