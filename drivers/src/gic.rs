@@ -18,14 +18,67 @@ const PRIORITY: u8 = 0x80;
 /// The first of the special INTIDs 1020..1023: "nothing to acknowledge".
 const SPECIAL: u32 = 1020;
 
-/// An acknowledged interrupt; give it back to [`InterruptController::end`].
+/// An acknowledged interrupt; give it back to [`CpuInterface::end`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged(IntId);
+pub struct Acknowledged(u32);
 
 impl Acknowledged {
     /// The INTID.
     pub fn number(self) -> u32 {
-        self.0.raw_value() & 0x3ff
+        self.0 & 0x3ff
+    }
+}
+
+/// The interface by which the calling CPU takes interrupts: each CPU has its own, so it needs no lock.
+#[derive(Clone, Copy, Debug)]
+pub enum CpuInterface {
+    /// The registers of GICv2 (GICC), where each CPU finds its own.
+    V2(*mut u32),
+    /// System registers.
+    V3,
+}
+
+// SAFETY: each CPU finds its own registers behind the pointer.
+unsafe impl Send for CpuInterface {}
+// SAFETY: as above.
+unsafe impl Sync for CpuInterface {}
+
+impl CpuInterface {
+    /// Takes the highest-priority pending interrupt; none when it was spurious.
+    #[inline]
+    pub fn acknowledge(self) -> Option<Acknowledged> {
+        let irq = match self {
+            // SAFETY: a register of the CPU interface, as who made `self` has promised.
+            CpuInterface::V2(gicc) => Acknowledged(unsafe { gicc.add(GICC_IAR / 4).read_volatile() }),
+            CpuInterface::V3 => {
+                Acknowledged(GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.raw_value())
+            }
+        };
+        (irq.number() < SPECIAL).then_some(irq)
+    }
+
+    /// Ends an interrupt: priority drop and deactivation in one (EOImode 0); after [`InterruptController::split_end`] only the
+    /// priority drop.
+    #[inline]
+    pub fn end(self, irq: Acknowledged) {
+        match self {
+            // SAFETY: as for `acknowledge`.
+            CpuInterface::V2(gicc) => unsafe { gicc.add(GICC_EOIR / 4).write_volatile(irq.0) },
+            CpuInterface::V3 => GicCpuInterface::end_interrupt(intid(irq.number()), InterruptGroup::Group1),
+        }
+    }
+
+    /// Deactivates an interrupt that was ended (EOImode 1).
+    #[inline]
+    pub fn deactivate(self, irq: Acknowledged) {
+        match self {
+            // SAFETY: as for `acknowledge`; the CPU interface has 8 KiB.
+            CpuInterface::V2(gicc) => unsafe { gicc.add(GICC_DIR / 4).write_volatile(irq.0) },
+            // SAFETY: what was acknowledged is deactivated.
+            CpuInterface::V3 => unsafe {
+                asm!("msr ICC_DIR_EL1, {}", in(reg) u64::from(irq.0), options(nostack, preserves_flags))
+            },
+        }
     }
 }
 
@@ -35,16 +88,19 @@ pub trait InterruptController: Send {
     fn enable(&mut self, irq: u32, cpu: usize);
     /// Disables an interrupt on the calling CPU, whose number is `cpu`.
     fn disable(&mut self, irq: u32, cpu: usize);
-    /// Takes the highest-priority pending interrupt; none when it was spurious.
-    fn acknowledge(&mut self) -> Option<Acknowledged>;
-    /// Ends an interrupt: priority drop and deactivation in one (EOImode 0); after [`split_end`](Self::split_end) only the
-    /// priority drop.
-    fn end(&mut self, irq: Acknowledged);
-    /// From now on [`end`](Self::end) leaves an interrupt active on this CPU (EOImode 1): it cannot come again until it is
-    /// deactivated, by [`deactivate`](Self::deactivate) or by a guest's end of the virtual interrupt that stands for it.
+    /// The interface of whichever CPU uses it.
+    fn cpu_interface(&self) -> CpuInterface;
+    /// [`CpuInterface::acknowledge`]
+    fn acknowledge(&mut self) -> Option<Acknowledged> {
+        self.cpu_interface().acknowledge()
+    }
+    /// [`CpuInterface::end`]
+    fn end(&mut self, irq: Acknowledged) {
+        self.cpu_interface().end(irq);
+    }
+    /// From now on [`end`](CpuInterface::end) leaves an interrupt active on this CPU (EOImode 1): it cannot come again until it is
+    /// deactivated, by [`deactivate`](CpuInterface::deactivate) or by a guest's end of the virtual interrupt that stands for it.
     fn split_end(&mut self);
-    /// Deactivates an interrupt that was ended (EOImode 1).
-    fn deactivate(&mut self, irq: Acknowledged);
     /// Makes an interrupt active or inactive on the calling CPU, whose number is `cpu`.
     fn set_active(&mut self, irq: u32, cpu: usize, active: bool);
     /// An interrupt that is active on the CPU numbered `cpu`: acknowledged and not ended.
@@ -53,11 +109,6 @@ pub trait InterruptController: Send {
     fn send_sgi(&mut self, sgi: u32, cpu: usize);
     /// Sets up the interface of the calling CPU, which is not the one that made this; its number is `cpu`.
     fn init_cpu(&mut self, cpu: usize);
-}
-
-fn regular(irq: IntId) -> Option<Acknowledged> {
-    let irq = Acknowledged(irq);
-    (irq.number() < SPECIAL).then_some(irq)
 }
 
 /// The lowest interrupt whose bit is set in GICD_ISACTIVER or GICR_ISACTIVER0; those below 32 are each CPU's own.
@@ -110,10 +161,12 @@ const ICACTIVER: usize = 0x380;
 /// GICD_IPRIORITYR and GICD_ITARGETSR: one byte an interrupt, byte-accessible.
 const GICD_IPRIORITYR: usize = 0x400;
 const GICD_ITARGETSR: usize = 0x800;
-/// GICC_CTLR, its EOImode (of the only view there is without the Security Extensions), GICC_PMR and GICC_DIR.
+/// GICC_CTLR, its EOImode (of the only view there is without the Security Extensions), GICC_PMR, GICC_IAR, GICC_EOIR and GICC_DIR.
 const GICC_CTLR: usize = 0;
 const GICC_PMR: usize = 4;
 const GICC_CTLR_EOIMODE: u32 = 1 << 9;
+const GICC_IAR: usize = 0xc;
+const GICC_EOIR: usize = 0x10;
 const GICC_DIR: usize = 0x1000;
 
 impl V2 {
@@ -151,23 +204,14 @@ impl InterruptController for V2 {
         self.gic.enable_interrupt(intid(irq), false).expect("disabling does not fail");
     }
 
-    fn acknowledge(&mut self) -> Option<Acknowledged> {
-        self.gic.get_and_acknowledge_interrupt(InterruptGroup::Group0).and_then(regular)
-    }
-
-    fn end(&mut self, irq: Acknowledged) {
-        self.gic.end_interrupt(irq.0, InterruptGroup::Group0);
+    fn cpu_interface(&self) -> CpuInterface {
+        CpuInterface::V2(self.gicc.cast())
     }
 
     fn split_end(&mut self) {
         let register = self.gicc.wrapping_add(GICC_CTLR).cast::<u32>();
         // SAFETY: a register of the CPU interface.
         unsafe { register.write_volatile(register.read_volatile() | GICC_CTLR_EOIMODE) };
-    }
-
-    fn deactivate(&mut self, irq: Acknowledged) {
-        // SAFETY: a register of the CPU interface, which has 8 KiB.
-        unsafe { self.gicc.add(GICC_DIR).cast::<u32>().write_volatile(irq.0.raw_value()) };
     }
 
     fn set_active(&mut self, irq: u32, _: usize, active: bool) {
@@ -243,12 +287,8 @@ impl InterruptController for V3 {
         self.gic.enable_interrupt(intid(irq), Some(cpu), false).expect("the GICv3 implements what it acknowledged");
     }
 
-    fn acknowledge(&mut self) -> Option<Acknowledged> {
-        GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1).and_then(regular)
-    }
-
-    fn end(&mut self, irq: Acknowledged) {
-        GicCpuInterface::end_interrupt(irq.0, InterruptGroup::Group1);
+    fn cpu_interface(&self) -> CpuInterface {
+        CpuInterface::V3
     }
 
     fn split_end(&mut self) {
@@ -263,11 +303,6 @@ impl InterruptController for V3 {
                 options(nostack, preserves_flags)
             )
         };
-    }
-
-    fn deactivate(&mut self, irq: Acknowledged) {
-        // SAFETY: what was acknowledged is deactivated.
-        unsafe { asm!("msr ICC_DIR_EL1, {}", in(reg) u64::from(irq.0.raw_value()), options(nostack, preserves_flags)) };
     }
 
     fn set_active(&mut self, irq: u32, cpu: usize, active: bool) {

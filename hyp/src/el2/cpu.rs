@@ -28,6 +28,13 @@ pub fn isb() {
     unsafe { core::arch::asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// Waits until an interrupt is pending, masked or not, or for less long.
+#[inline(always)]
+pub fn wait_for_interrupt() {
+    // SAFETY: nothing is changed by it.
+    unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+}
+
 /// The physical counter, read where it is written.
 pub fn counter() -> u64 {
     isb();

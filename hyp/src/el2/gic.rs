@@ -21,6 +21,8 @@ const EN: u32 = 1 << 0;
 
 struct Host {
     controller: IrqLock<Box<dyn InterruptController>>,
+    /// By which each CPU takes its interrupts, without a lock.
+    cpu_interface: drivers::gic::CpuInterface,
     timer: u32,
     /// The virtual timer, which is the guests'.
     virtual_timer: u32,
@@ -89,7 +91,9 @@ pub fn init(machine: &Machine<'_>) {
     };
     let timer = machine.hypervisor_timer_irq.expect("an EL2 has a timer");
     let (virtual_timer, uart) = (machine.timer_irq, machine.uart_irq);
-    HOST.call_once(|| Host { controller: IrqLock::new(controller), timer, virtual_timer, uart, interface });
+    let cpu_interface = controller.cpu_interface();
+    let controller = IrqLock::new(controller);
+    HOST.call_once(|| Host { controller, cpu_interface, timer, virtual_timer, uart, interface });
     init_interfaces();
     host().controller.lock().enable(uart, this_cpu().index);
 }
@@ -176,10 +180,10 @@ pub fn unroute(guest: &'static Guest) {
 pub fn handle() {
     let host = host();
     loop {
-        let Some(irq) = host.controller.lock().acknowledge() else { return };
+        let Some(irq) = host.cpu_interface.acknowledge() else { return };
         let number = irq.number();
         trace::irq(number);
-        host.controller.lock().end(irq);
+        host.cpu_interface.end(irq);
         trace::drop(number);
         match (number, sched::current()) {
             // A guest's: it stays active until the guest ends its virtual one.
@@ -195,7 +199,7 @@ pub fn handle() {
                     log::warn!("interrupt {number} has no owner");
                     host.controller.lock().disable(number, this_cpu().index);
                 }
-                host.controller.lock().deactivate(irq);
+                host.cpu_interface.deactivate(irq);
             }
         }
         trace::irq_end(number, true);
@@ -216,12 +220,14 @@ pub fn deactivate(irq: u32) {
 }
 
 /// Makes a PPI of this CPU active or inactive.
+#[inline(never)]
 pub fn set_active(irq: u32, active: bool) {
     host().controller.lock().set_active(irq, this_cpu().index, active);
 }
 
 /// Has the distributor look again at what is pending: a guest has ended a virtual interrupt. By that the physical one behind it
 /// became inactive, and QEMU's GICv2 does not notice if it was pending again by then.
+#[inline(always)]
 pub fn look_again() {
     if let Interface::V2 { .. } = host().interface {
         // Of no effect on the interrupt, which is inactive but while it is handled.
@@ -312,6 +318,12 @@ pub fn read_list_register(n: usize) -> ListRegister {
         Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
     };
     ListRegister::decode(version, raw)
+}
+
+/// Makes a List Register invalid.
+#[inline(never)]
+pub fn clear_list_register(n: usize) {
+    write_list_register(n, None);
 }
 
 /// Writes a List Register; none makes it invalid.

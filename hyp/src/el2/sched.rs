@@ -7,7 +7,7 @@ use crate::guest::Guest;
 use crate::percpu::{self, count, this_cpu};
 use crate::sync::{IrqLock, IrqMask};
 use crate::vcpu::{self, State, Vcpu};
-use crate::{control, gic, timer, trace};
+use crate::{control, cpu, gic, timer, trace};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -222,7 +222,47 @@ pub fn has_left(guest: &Guest) -> bool {
 pub fn do_softirqs() {
     while this_cpu().softirqs.load(Relaxed) & SCHEDULE != 0 {
         this_cpu().softirqs.fetch_and(!SCHEDULE, Relaxed);
-        schedule();
+        if !wait_in_place() {
+            schedule();
+        }
+    }
+}
+
+/// While the current vCPU is blocked and nobody else needs this CPU, the CPU idles on the vCPU's stack: what is loaded of the guest
+/// stays, as most waits end with an interrupt for the same one. Whether it goes on with it.
+fn wait_in_place() -> bool {
+    let cpu = this_cpu();
+    let Some(vcpu) = current() else { return false };
+    let mut waited = false;
+    loop {
+        let (state, needed) = {
+            let mut scheduler = SCHEDULER.lock();
+            let needed = !scheduler.queue.is_empty() || scheduler.control && cpu.index == 0;
+            let idle = vcpu.state() == State::Blocked && !needed;
+            scheduler.idle = scheduler.idle & !(1 << cpu.index) | u32::from(idle) << cpu.index;
+            (vcpu.state(), needed)
+        };
+        if state != State::Blocked || needed {
+            if waited {
+                count_switch(State::Runnable, Some(vcpu));
+            }
+            return waited && !needed && state == State::Runnable;
+        }
+        if waited {
+            // Whoever has something for this CPU from here on interrupts it, which ends the wait though IRQs are masked.
+            cpu::wait_for_interrupt();
+            gic::handle();
+            cpu.softirqs.fetch_and(!SCHEDULE, Relaxed);
+            // A timer that is due ends the wait, as it does one among the sleepers, though the guest has its interrupt disabled.
+            if vcpu.state() == State::Blocked && vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now()) {
+                wake(vcpu);
+            }
+        } else {
+            waited = true;
+            count_switch(State::Blocked, None);
+            // This may wake it.
+            timer::program();
+        }
     }
 }
 
@@ -258,25 +298,30 @@ fn schedule() {
     if previous.map(from_ref) == next.map(from_ref) {
         return timer::program();
     }
-    count(&cpu.switches);
-    let left = match previous.map(Vcpu::state) {
-        Some(State::Blocked) => Left::Sleeping,
-        Some(State::Off | State::OnPending) => Left::Ended,
-        Some(State::Runnable) | None => Left::Runnable,
-    };
-    trace::switch(left, next.map(|vcpu| (vcpu.number(), &*vcpu.guest.name, vcpu.id)));
+    count_switch(previous.map_or(State::Runnable, Vcpu::state), next);
     let pointer = |vcpu: Option<&Vcpu>| vcpu.map_or(null_mut(), |vcpu| from_ref(vcpu).cast_mut());
     cpu.current.store(pointer(next), Relaxed);
     cpu.previous.store(pointer(previous), Relaxed);
-    if let Some(vcpu) = next {
-        count(&vcpu.counters.switches);
-    }
     // SAFETY: IRQs are masked; a vCPU that waited for its turn is nobody's but this CPU's now.
     unsafe {
         vcpu::switch_registers(previous, next);
         vcpu::switch_stacks_of(previous, next, cpu.idle_sp.as_ptr());
     }
     finish_switch();
+}
+
+/// This CPU goes on with another vCPU, or idling, what it leaves being in `state`.
+fn count_switch(state: State, next: Option<&'static Vcpu>) {
+    count(&this_cpu().switches);
+    let left = match state {
+        State::Blocked => Left::Sleeping,
+        State::Off | State::OnPending => Left::Ended,
+        State::Runnable => Left::Runnable,
+    };
+    trace::switch(left, next.map(|vcpu| (vcpu.number(), &*vcpu.guest.name, vcpu.id)));
+    if let Some(vcpu) = next {
+        count(&vcpu.counters.switches);
+    }
 }
 
 /// The first thing on a stack that was switched to: the vCPU that this CPU has left is no more this CPU's.
@@ -306,8 +351,7 @@ pub fn idle_loop() -> ! {
         if this_cpu().softirqs.load(Relaxed) != 0 {
             do_softirqs();
         } else {
-            // SAFETY: as above.
-            unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+            cpu::wait_for_interrupt();
         }
         // SAFETY: as above.
         unsafe { asm!("msr daifclr, #6", "isb", options(nostack, preserves_flags)) };

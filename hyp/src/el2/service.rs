@@ -172,6 +172,7 @@ fn plan_serror(vcpu: &'static Vcpu, service: &Service, plan: Plan) {
 
 /// A debug exception of a guest, which only a breakpoint makes come here: the SError comes, before the instruction, or what the guest did
 /// itself is the guest's again.
+#[inline(never)]
 pub fn debug_exception(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     let esr = Esr(regs.hsr);
     if esr.ec() != Ec::BREAKPOINT_LOWER {

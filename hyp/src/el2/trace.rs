@@ -364,13 +364,25 @@ pub fn inject(vcpu: u32, intid: u32) {
 }
 
 /// A List Register was written.
+#[inline(always)]
 pub fn list_register(n: usize, value: ListRegister) {
-    point!(Event::ListRegister { n: n as u8, value: value.encode(Version::V3) });
+    if WATCHED.load(Relaxed) {
+        list_register_event(n, value, false);
+    }
 }
 
 /// A List Register was read back.
+#[inline(always)]
 pub fn read_back(n: usize, value: ListRegister) {
-    point!(Event::ReadBack { n: n as u8, value: value.encode(Version::V3) });
+    if WATCHED.load(Relaxed) {
+        list_register_event(n, value, true);
+    }
+}
+
+#[cold]
+fn list_register_event(n: usize, value: ListRegister, read: bool) {
+    let (n, value) = (n as u8, value.encode(Version::V3));
+    point!(if read { Event::ReadBack { n, value } } else { Event::ListRegister { n, value } });
 }
 
 /// What the traps of the guest with this number cost, by class.

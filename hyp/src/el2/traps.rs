@@ -35,9 +35,11 @@ use hyp::psci;
 use hyp::result::End;
 use hyp::smccc::{self, Call, Conduit};
 use hyp::sysreg::{Action, SgiRegister};
+use hyp::vgic::Version;
 use trap::esr::{Ec, Esr};
 use trap::exception::{Exception, Wait};
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
+use trap::sysreg::SystemRegister;
 
 /// HCR_EL2: stage 2 (VM, PTW); interrupts and SErrors come here, and virtual ones go to the guest (IMO, FMO, AMO); waits, SMC, ID
 /// registers, ACTLR_EL1, set/way maintenance, implementation-defined registers, LORegions and error records trap (TWI, TWE, TSC,
@@ -135,7 +137,7 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     let esr = Esr(regs.hsr);
     count(&vcpu.counters.traps[esr.ec().number() as usize]);
     if regs.is_aarch32() && !aarch32::condition_holds(esr, regs.cpsr) {
-        return step(regs);
+        return pass_over(regs);
     }
     match esr.ec() {
         Ec::WFX => wait(vcpu, regs),
@@ -147,6 +149,12 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
         Ec::BREAKPOINT_LOWER | Ec::BRK64 | Ec::BKPT32 => service::debug_exception(vcpu, regs),
         _ => undefined(regs),
     }
+}
+
+/// An instruction of AArch32 whose condition does not hold.
+#[cold]
+fn pass_over(regs: &mut CpuUserRegs) {
+    step(regs);
 }
 
 // The handlers are not inlined into the dispatch: each saves what registers it needs, and a short one none.
@@ -256,9 +264,18 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
             set_register(regs, esr.system_access().rt, value);
             step(regs);
         }
+        // What guests write most; SGIs are short.
+        None if esr.is_access(ICC_SGI1R_EL1, false) && gic::version() == Version::V3 => {
+            let value = regs.regs.get(usize::from(esr.system_access().rt)).copied().unwrap_or(0);
+            send_sgi(vcpu, value, false);
+            step(regs);
+        }
         None => emulate_register(vcpu, regs),
     }
 }
+
+const ICC_SGI1R_EL1: SystemRegister = SystemRegister { op0: 3, op1: 0, crn: 12, crm: 11, op2: 5 };
+const ICC_DIR_EL1: SystemRegister = SystemRegister { op0: 3, op1: 0, crn: 12, crm: 11, op2: 1 };
 
 /// A register that is no ID register.
 #[inline(never)]
@@ -328,9 +345,7 @@ fn deactivate(vcpu: &'static Vcpu, irq: u32) {
 
 /// A write to ICC_DIR_EL1.
 fn is_dir(access: trap::exception::SystemAccess) -> bool {
-    const ICC_DIR_EL1: trap::sysreg::SystemRegister =
-        trap::sysreg::SystemRegister { op0: 3, op1: 0, crn: 12, crm: 11, op2: 1 };
-    access.register == ICC_DIR_EL1 && !access.read && gic::version() == hyp::vgic::Version::V3
+    access.register == ICC_DIR_EL1 && !access.read && gic::version() == Version::V3
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.

@@ -80,7 +80,7 @@ fn read_back(vcpu: &'static Vcpu) {
         let ListRegister { state, link, .. } = value;
         // Ended, it keeps a maintenance interrupt pending that was asked for with it.
         match link {
-            Link::Software { eoi: true, .. } if state == State::Invalid => gic::write_list_register(n, None),
+            Link::Software { eoi: true, .. } if state == State::Invalid => gic::clear_list_register(n),
             Link::Hw(_) if state == State::Invalid => gic::look_again(),
             _ => {}
         }
@@ -118,7 +118,7 @@ pub fn flush(vcpu: &'static Vcpu) {
     let mut stale = lrs.used.load(Relaxed) & !u32::from(flush.used);
     lrs.used.store(flush.used.into(), Relaxed);
     while stale != 0 {
-        gic::write_list_register(stale.trailing_zeros() as usize, None);
+        gic::clear_list_register(stale.trailing_zeros() as usize);
         stale &= stale - 1;
     }
     let mut ppis = flush.deactivate;
