@@ -14,6 +14,7 @@ use elf::ElfBytes;
 use elf::abi::{ELFMAGIC, EM_AARCH64, ET_DYN, ET_EXEC, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::Class;
+use elf::parse::ParseError;
 use heapless::Vec;
 
 /// The most segments an ELF file may have.
@@ -130,8 +131,13 @@ fn load<'a>(image: &'a [u8], ram: &Range<u64>) -> Result<Loaded<'a>, Error> {
 
 fn load_elf<'a>(image: &'a [u8], ram: &Range<u64>) -> Result<Loaded<'a>, Error> {
     const MALFORMED: Error = Error::Elf("its headers are malformed");
-    let file = ElfBytes::<LittleEndian>::minimal_parse(image)
-        .map_err(|_| Error::Elf("it is not little-endian, or its headers are malformed"))?;
+    const CUT: Error = Error::Elf("it is cut short: what its headers speak of is not in the file");
+    let malformed = |error| match error {
+        ParseError::SliceReadError(_) => CUT,
+        ParseError::UnsupportedElfEndianness(_) => Error::Elf("it is not little-endian"),
+        _ => MALFORMED,
+    };
+    let file = ElfBytes::<LittleEndian>::minimal_parse(image).map_err(malformed)?;
     if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_AARCH64 {
         return Err(Error::Elf("it is not for 64-bit AArch64"));
     }
@@ -142,7 +148,7 @@ fn load_elf<'a>(image: &'a [u8], ram: &Range<u64>) -> Result<Loaded<'a>, Error> 
     let segments = file.segments().ok_or(MALFORMED)?;
     let loads = || segments.iter().filter(|segment| segment.p_type == PT_LOAD && segment.p_memsz > 0);
     let first = loads().min_by_key(|segment| segment.p_paddr).ok_or(Error::Elf("it has no segment to load"))?;
-    let header = Header::of(file.segment_data(&first).map_err(|_| MALFORMED)?);
+    let header = Header::of(file.segment_data(&first).map_err(malformed)?);
     // From the address in the file to that in the guest, modulo 2^64.
     let shift = header.as_ref().map_or(Ok(0), |header| Ok(header.place(ram)?.wrapping_sub(first.p_paddr)))?;
 
@@ -150,7 +156,7 @@ fn load_elf<'a>(image: &'a [u8], ram: &Range<u64>) -> Result<Loaded<'a>, Error> 
     let mut taken = Vec::<Range<u64>, PIECES_MAX>::new();
     let mut entry = None;
     for segment in loads() {
-        let bytes = file.segment_data(&segment).map_err(|_| MALFORMED)?;
+        let bytes = file.segment_data(&segment).map_err(malformed)?;
         if bytes.len() as u64 > segment.p_memsz {
             return Err(MALFORMED);
         }
@@ -391,7 +397,7 @@ mod tests {
         assert_eq!(with(&[(PT_LOAD, at, RAM.end - 4, &[], 8)]), Error::ImageOutsideRam);
         assert_eq!(with(&[(PT_LOAD, at, at - 4, &[], 8)]), Error::ImageOutsideRam);
         assert_eq!(with(&[(PT_LOAD, at, u64::MAX, &[], 8)]), Error::ImageOutsideRam);
-        assert!(matches!(refused(b"\x7fELF"), Error::Elf(_)), "truncated");
+        assert!(matches!(refused(b"\x7fELF"), Error::Elf(why) if why.contains("cut short")), "truncated");
     }
 
     /// What a plan must never be: parts outside RAM, or on each other.

@@ -22,6 +22,9 @@ pub const MAKE_UP: u32 = 0xc600_ff00;
 /// The same hypervisor overruns the stack of the calling vCPU.
 pub const OVERRUN: u32 = 0xc600_ff01;
 
+/// The same hypervisor enters the slot x1 of its vector table, of which nothing but the number is looked at.
+pub const ENTER_SLOT: u32 = 0xc600_ff02;
+
 /// An argument is none of those.
 pub const INVALID: i64 = -3;
 

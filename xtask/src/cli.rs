@@ -108,7 +108,8 @@ Examples:
     #[command(after_help = "\
 Without --guest: two guests, `left` and `right`, each this project's kernel as it is for a bare machine, running its \
 demo suite side by side. Each line of a guest's console comes with the guest's name. In the end, on standard error, \
-what the guests did; with --icount, what their traps cost too, in instructions.
+what the guests did, and what their traps cost, in instructions: time is instruction-exact (--icount=4) with one CPU.
+With --guest, --icount has that told.
 
 GUEST is FILE[,KEY=VALUE]...; a comma within is doubled. FILE is a flat image, an arm64 Image (packed by gzip, too) or \
 an ELF file, or one of two words: `kernel` is this project's kernel with its programs, `linux` Debian's kernel with a shell (brought by apt). \
@@ -143,7 +144,7 @@ Examples:
   cargo xtask hyp --guest linux              a shell; `exit` powers off
   cargo xtask hyp --guest linux,vcpus=2 --guest kernel
   cargo xtask hyp --guest vmlinuz,initrd=i.gz,append=console=ttyAMA0,mem=256
-  cargo xtask hyp --icount=4 --json          instructions per trap, for tools
+  cargo xtask hyp --json                     the summary for tools
   cargo xtask hyp --trace traps              traps.html for a browser,
                                              traps.json for Perfetto
   cargo xtask hyp --trace traps.txt          the same as Linux's ftrace prints it
@@ -591,14 +592,17 @@ fn hyp(root: &Path, args: HypArgs) -> Result<u8> {
     // Of its own guests the project knows that they read nothing.
     let input = if args.guest.is_empty() { Input::Nothing } else { Input::SharedStdin };
     let timeout = args.timeout.or((!process::terminal(&input)).then_some(60));
-    let instruction_exact = args.trace.is_some() && args.smp == 1;
+    // Where nothing that counts in real time is a guest, each run is the same.
+    let suites = args.guest.is_empty() && args.smp == 1;
+    let instruction_exact = suites || args.trace.is_some() && args.smp == 1;
     let mut config = hyp::Config {
         cpu: typed(args.cpu),
         gic: args.gic,
         smp: args.smp,
         mem: args.mem,
         icount: args.icount.or(instruction_exact.then_some(trace::SHIFT)),
-        count: args.icount.is_some(),
+        // Not what is traced, unless asked for: counting is in the figures.
+        count: args.icount.is_some() || suites && args.trace.is_none(),
         trace: args.trace.is_some().then_some(args.ring),
         append: args.append,
         guests: args.guest,

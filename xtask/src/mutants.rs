@@ -1,7 +1,8 @@
 //! Mutations: small faults put into the code one at a time, each of which named tests must notice.
 //!
 //! `tests/mutants.toml` lists them. Each is tried in a copy of the checkout's tracked files, so the checkout itself is
-//! never touched; all share one target folder, so that only what a mutation changes is built again.
+//! never touched, nor is the target folder, so that only what a mutation changes is built again. There are as many copies as are tried
+//! at a time.
 
 use crate::hyp::linux::{self, Linux};
 use crate::{test, workspace};
@@ -11,9 +12,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 /// The list, relative to the top folder.
 const LIST: &str = "tests/mutants.toml";
+
+/// How many are tried at a time. Building the kernel is one thread's work, so that with one at a time a CPU is idle.
+const WORKERS: usize = 2;
 
 /// In `kills`: the compiler notices.
 const BUILD: &str = "build";
@@ -55,19 +61,23 @@ pub fn mutants(root: &Path, filter: Option<&str>, every: usize) -> Result<u8> {
         mutate(&text, mutant).with_context(|| format!("mutant {} does not fit the code any more", mutant.name))?;
     }
     let sample: Vec<_> = list.mutant.iter().step_by(every).collect();
-    let copy = Copy::new(root)?;
-    let mut failed = 0;
-    for mutant in &sample {
-        eprintln!("xtask: mutant {}: {}", mutant.name, mutant.why);
-        let verdict = match copy.attempt(mutant) {
-            Ok(()) => "killed".into(),
-            Err(error) => {
-                failed += 1;
-                format!("NOT KILLED: {error:#}")
-            }
-        };
-        println!("mutant {} ... {verdict}", mutant.name);
-    }
+    let copies = (0..WORKERS.min(sample.len())).map(|number| Copy::new(root, number)).collect::<Result<Vec<_>>>()?;
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = |copy: &Copy| {
+        while let Some(mutant) = sample.get(next.fetch_add(1, Relaxed)) {
+            eprintln!("xtask: mutant {}: {}", mutant.name, mutant.why);
+            let verdict = match copy.attempt(mutant) {
+                Ok(()) => "killed".into(),
+                Err(error) => {
+                    failed.fetch_add(1, Relaxed);
+                    format!("NOT KILLED: {error:#}")
+                }
+            };
+            println!("mutant {} ... {verdict}", mutant.name);
+        }
+    };
+    thread::scope(|scope| copies.iter().for_each(|copy| drop(scope.spawn(|| work(copy)))));
+    let failed = failed.into_inner();
     println!("{} passed, {failed} failed", sample.len() - failed);
     Ok(u8::from(failed > 0))
 }
@@ -83,8 +93,8 @@ struct Copy {
 }
 
 impl Copy {
-    fn new(root: &Path) -> Result<Copy> {
-        let folder = workspace::target_dir(root).join("mutants");
+    fn new(root: &Path, number: usize) -> Result<Copy> {
+        let folder = workspace::target_dir(root).join(format!("mutants/{number}"));
         let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
         let output = output.context("git cannot be started")?;
         ensure!(output.status.success(), "{} is no git checkout, whose tracked files could be copied", root.display());

@@ -1,7 +1,7 @@
 //! For tests alone (the feature `made-up`): SErrors in the window, by a branch into the vector with the state that one would
-//! make; and a stack that is overrun.
+//! make; a stack that is overrun; and the slots that no exception comes through.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hyp::service::{INVALID, MadeUp};
@@ -23,6 +23,7 @@ static PLACE: AtomicU64 = AtomicU64::new(0);
 unsafe extern "C" {
     static abort_guest_exit_start: u8;
     static abort_guest_exit_end: u8;
+    static hyp_traps_vector: u8;
 }
 
 /// Carries out [`hyp::service::MAKE_UP`].
@@ -45,6 +46,21 @@ pub fn overrun() -> ! {
         deeper(black_box(&mut room)[0] + 1) + black_box(room)[31]
     }
     panic!("a stack without an end: {}", deeper(0))
+}
+
+/// Carries out [`hyp::service::ENTER_SLOT`].
+pub fn enter_slot(slot: u64) -> ! {
+    // SAFETY: all is masked, as an exception has it, and the slots stay within the table.
+    unsafe {
+        asm!(
+            "msr daifset, #0xf",
+            "add {table}, {table}, {slot}, lsl #7",
+            "br {table}",
+            table = in(reg) &raw const hyp_traps_vector,
+            slot = in(reg) slot % 16,
+            options(noreturn)
+        )
+    }
 }
 
 /// The window is open: the PC that an SError finds; 0 when none comes, 1 when it is one of the guest's.

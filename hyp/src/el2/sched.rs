@@ -114,9 +114,14 @@ pub fn outlook() -> (bool, Option<u64>) {
     (waits, scheduler.sleepers.iter().filter_map(|vcpu| vcpu.deadline(false)).min())
 }
 
-/// Wakes the sleepers whose timers are due.
+/// Wakes the vCPUs whose timers are due, whether or not their guests have the interrupts enabled: the one that waits in place, and the
+/// sleepers.
 pub fn wake_due(now: u64) {
     let mut scheduler = SCHEDULER.lock();
+    let current = current().filter(|vcpu| vcpu.state() == State::Blocked);
+    if let Some(vcpu) = current.filter(|vcpu| vcpu.deadline(true).is_some_and(|deadline| deadline <= now)) {
+        scheduler.wake(vcpu);
+    }
     let due = |vcpu: &&Vcpu| vcpu.deadline(false).is_some_and(|deadline| deadline <= now);
     while let Some(&vcpu) = scheduler.sleepers.iter().find(|vcpu| due(vcpu)) {
         scheduler.wake(vcpu);
@@ -253,9 +258,9 @@ fn wait_in_place() -> bool {
             cpu::wait_for_interrupt();
             gic::handle();
             cpu.softirqs.fetch_and(!SCHEDULE, Relaxed);
-            // A timer that is due ends the wait, as it does one among the sleepers, though the guest has its interrupt disabled.
-            if vcpu.state() == State::Blocked && vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now()) {
-                wake(vcpu);
+            // The virtual timer's own interrupt wakes nobody where the guest has it disabled.
+            if vcpu.state() == State::Blocked {
+                wake_due(timer::now());
             }
         } else {
             waited = true;

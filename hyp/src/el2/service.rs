@@ -11,9 +11,9 @@ use crate::vcpu::{State, Vcpu};
 use crate::{cpu, guest, read_sysreg, sched, timer, write_sysreg};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hyp::inject::Injected;
-use hyp::service::{INVALID, PLAN_SERROR, Plan};
 #[cfg(feature = "made-up")]
-use hyp::service::{MAKE_UP, OVERRUN};
+use hyp::service::{ENTER_SLOT, MAKE_UP, OVERRUN};
+use hyp::service::{INVALID, PLAN_SERROR, Plan};
 use hyp::smccc::Call;
 use smccc::arch::error::NOT_SUPPORTED;
 use trap::esr::{Ec, Esr};
@@ -155,6 +155,8 @@ pub fn call(vcpu: &'static Vcpu, call: &Call) -> i64 {
         MAKE_UP => return crate::made_up::plan(call.arguments),
         #[cfg(feature = "made-up")]
         OVERRUN => crate::made_up::overrun(),
+        #[cfg(feature = "made-up")]
+        ENTER_SLOT => crate::made_up::enter_slot(call.arguments[0]),
         _ => return NOT_SUPPORTED.into(),
     }
     0

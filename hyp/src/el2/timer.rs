@@ -3,7 +3,7 @@
 
 use crate::percpu::this_cpu;
 use crate::sync::IrqMask;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{State, Vcpu};
 use crate::{cpu, read_sysreg, sched, service, vgic, write_sysreg};
 use core::sync::atomic::Ordering::Relaxed;
 use hyp::timer::Register;
@@ -66,9 +66,14 @@ fn set(now: u64) {
         sched::raise(sched::SCHEDULE);
     }
     let tick = tick.filter(|&tick| tick > now);
-    // One that is due already is seen by its line.
     let running = sched::current().and_then(|vcpu| {
         update_line(vcpu, now);
+        // One that waits in place with its virtual timer's interrupt active, so that it cannot come: its deadline is seen here, past
+        // or not.
+        if vcpu.state() == State::Blocked && vgic::holds_timer(vcpu) {
+            return vcpu.deadline(true);
+        }
+        // One that is due already is seen by its line.
         vcpu.physical_timer.lock().deadline().filter(|&deadline| deadline > now)
     });
     let first = sleeper.into_iter().chain(tick).chain(running).chain(service::deadline()).min();

@@ -138,6 +138,10 @@ pub fn switch_timer(to: Option<&'static Vcpu>) {
     if let Some(vcpu) = to {
         vcpu.flushed.store(NEVER, Relaxed);
     }
-    let timer = gic::virtual_timer();
-    gic::set_active(timer, to.is_some_and(|vcpu| vcpu.guest.vgic.lock().holds_physical_of(vcpu.id, timer)));
+    gic::set_active(gic::virtual_timer(), to.is_some_and(holds_timer));
+}
+
+/// Whether the virtual timer's physical interrupt is active for a vCPU.
+pub fn holds_timer(vcpu: &'static Vcpu) -> bool {
+    vcpu.guest.vgic.lock().holds_physical_of(vcpu.id, gic::virtual_timer())
 }

@@ -48,6 +48,13 @@ const CODES: &[(&str, &str, u8)] = &[
     ("trace.no.room", "trace --text --ring 200 hello", 1),
     ("trace.nothing", "trace --text --ring 0 hello", 2),
     ("trace.el3", "trace --text --entry-el 3 hello", 2),
+    ("hyp.no.file", "hyp --guest /nowhere/image", 1),
+    ("hyp.wrong.key", "hyp --guest kernel,cpus=2", 2),
+    ("hyp.wrong.smp", "hyp --smp 2 --icount", 2),
+    ("hyp.guest", "hyp --guest kernel,append=init=/bin/hello", 0),
+    ("hyp.guest.panics", "hyp --guest kernel,append=init=/bin/nothing", 3),
+    ("hyp.panics", "hyp --append crash=9", 121),
+    ("hyp.time.over", "hyp --timeout 1 --guest kernel,append=init=/bin/spin", 124),
     ("explain", "explain 0x96000045 0xdead0000", 0),
     ("explain.pstate", "explain --pstate 3c5", 0),
     ("explain.nothing", "explain", 1),
@@ -72,7 +79,7 @@ const NO_PROGRAMS: &[(&str, Bytes)] = &[
     ("big.endian", || changed(5, 2)),
 ];
 
-const VERBS: &[&str] = &["setup", "doctor", "qemu", "trace", "gdb", "explain", "test", "mutants", "check"];
+const VERBS: &[&str] = &["setup", "doctor", "qemu", "trace", "gdb", "hyp", "explain", "test", "mutants", "check"];
 
 pub fn trials() -> Vec<Trial> {
     let codes = CODES.iter().map(|&(name, line, code)| {

@@ -57,6 +57,7 @@ pub fn trials() -> Vec<Trial> {
         ("set.way", set_way),
     ];
     trials.extend(rest.map(|(name, test)| trial(format!("hyp::{name}"), test)));
+    trials.extend(INVALID.map(|slot| trial(format!("hyp::slot.{}", slot as u8), move || invalid(slot))));
     trials
 }
 
@@ -213,6 +214,28 @@ fn ssbd(forced: bool) -> Result<()> {
         let expected = if forced { vec![off, on, off, on, off, on, off, on] } else { vec![] };
         same("calls", calls.count, expected.len() as u64)?;
         same("what for", calls.first.to_vec(), expected)
+    })
+}
+
+/// The slots that nothing comes through: SP_EL0 is never used at EL2, and FIQs are never unmasked.
+const INVALID: [Slot; 7] =
+    [Slot::El1tSync, Slot::El1tIrq, Slot::El1tFiq, Slot::El1tError, Slot::El1hFiq, Slot::El0Fiq, Slot::El032Fiq];
+
+/// Whatever comes through one is reported, by the slot's name.
+fn invalid(slot: Slot) -> Result<()> {
+    let image = crate::hyp::flat(&[
+        0x529f_e040,                      // mov w0, #0xff02
+        0x72b8_c000,                      // movk w0, #0xc600, lsl #16
+        0xd280_0001 | (slot as u32) << 5, // mov x1, #slot
+        0xd400_0002,                      // hvc #0
+        0x1400_0000,                      // b .
+    ])?;
+    let guest = Guest { service: Some(Plan::default()), ..Guest::parse(&image.path().display().to_string()).unwrap() };
+    run_on(made_up(), &config(Guest { name: "guest".into(), ..guest }), |ran| {
+        same("exit code", ran.outcome.code, PANIC)?;
+        let result = ran.outcome.result.as_ref().context("no result")?;
+        same("kind", result["kind"].as_str(), Some("hyp_panic"))?;
+        same("slot", &result["slot"], &serde_json::to_value(slot)?)
     })
 }
 
