@@ -16,6 +16,7 @@
 pub mod check;
 pub mod cli;
 pub mod console;
+pub mod differ;
 pub mod disassembly;
 pub mod doctor;
 pub mod elf;

@@ -174,7 +174,7 @@ const REPEAT: usize = 8;
 
 /// Makes every call, harmless, and gives `tell` its name, its answer and whether all other registers held; whether all did,
 /// and were answered as they should.
-fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&str, u64, bool)) -> bool {
+fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&dyn Display, u64, bool)) -> bool {
     let page = || sys::mmap(PAGE, linux::PROT_READ | linux::PROT_WRITE).expect("a page can be mapped");
     let (scratch, spare) = (page(), page().expose_provenance());
     // SAFETY: the page is fresh and no Rust value's.
@@ -226,7 +226,8 @@ fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&str, u64, bool)) -> bo
         Call { name: "unknown", number: u32::MAX, args: [0; 6], used: 0, expect: error(Errno::ENOSYS) },
     ];
     let mut all_held = true;
-    for call in &calls {
+    for (row, call) in calls.iter().enumerate() {
+        let mut last = (0, true);
         for _ in 0..REPEAT {
             let (x0, held) = round(rng, base, CALL, &call.name, |x| {
                 x[..call.used].copy_from_slice(&call.args[..call.used]);
@@ -241,12 +242,13 @@ fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&str, u64, bool)) -> bo
                 linux::__NR_openat if x0 as i64 >= 0 => sys::close(x0 as i32).expect("an open file can be closed"),
                 _ => {}
             }
-            tell(call.name, x0, held);
+            last = (x0, held);
             all_held &= right;
             if !right {
                 break;
             }
         }
+        tell(&format_args!("{row}-{}", call.name), last.0, last.1);
     }
     println!("registers: {} system calls, {REPEAT} rounds each", calls.len());
     all_held
@@ -255,7 +257,7 @@ fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&str, u64, bool)) -> bo
 /// For `observe`: what each call leaves in the registers.
 fn observe() -> i32 {
     for (name, base) in [("sp", Base::Sp), ("x30", Base::X30)] {
-        let tell = |call: &str, x0: u64, held: bool| {
+        let tell = |call: &dyn Display, x0: u64, held: bool| {
             let answer = Errno::check(x0 as isize).err();
             println!("registers.{call}.{name} error: {answer:?}, others held: {held}");
         };

@@ -1,7 +1,7 @@
 //! Every system call with good arguments, with each argument wrong in every way there is, and with each two wrong: which error
 //! comes first. Each in a process of its own, for which everything is as it was.
 //!
-//! Keys are `calls.NAME.good`, `calls.NAME.POSITION.WHAT` and `calls.NAME.POSITION.POSITION`; values the error's name, or what
+//! Keys are `calls.NAME.good`, `calls.NAME.POSITION.WHAT` and `calls.NAME.POSITION+POSITION`; values the error's name, or what
 //! the call gives: a number, `there` and `elsewhere` for addresses, `child` for the child's identifier.
 
 use crate::world::{KERNEL, PAGE, READ_WRITE, REGULAR, Told, World, call};
@@ -416,7 +416,7 @@ pub fn observe() -> i32 {
             for second in first + 1..row.args.len() {
                 let mut values = good;
                 [first, second].iter().for_each(|&position| values[position] = row.args[position].1[0]);
-                row.observe(&mut world, &values, format_args!("{first}.{second}"));
+                row.observe(&mut world, &values, format_args!("{first}+{second}"));
             }
         }
         if row.number == linux::__NR_mmap {
@@ -483,7 +483,7 @@ impl Call {
             let place = (&raw mut word).expose_provenance();
             let options = (linux::WNOHANG | linux::WUNTRACED) as usize;
             match call(linux::__NR_wait4, [child as usize, place, options, 0, 0, 0]) {
-                Ok(0) if time::counter() - begin > time::ticks(5 * time::SECOND) => {
+                Ok(0) if time::counter() - begin > time::ticks(2 * time::SECOND) => {
                     sys::kill(child, user::Signal::SIGKILL).expect("a child can be killed");
                     self.tell(about, "waits");
                     process::wait(child).expect("a child can be waited for");

@@ -3,7 +3,7 @@
 
 use crate::world::call;
 use linux_raw_sys::general as linux;
-use user::{println, process, sys};
+use user::{println, process, sys, time};
 
 /// Exit codes of which only a part arrives.
 const CODES: &[usize] = &[0, 1, 42, 127, 128, 255, 256, 257, 0x8000_0001, usize::MAX];
@@ -47,9 +47,15 @@ pub fn observe() -> i32 {
         });
         let child = child.expect("a child can be started");
         sys::kill(child, user::Signal(signal)).expect("a child can be sent signals");
-        // A look at what it became; one that goes on is killed.
-        sys::nanosleep(2_000_000).expect("time passes");
-        let (word, ended) = look(child, linux::WNOHANG);
+        // What it becomes, if anything, it becomes before long; one that goes on is killed.
+        let begin = time::counter();
+        let (word, ended) = loop {
+            let seen = look(child, linux::WNOHANG);
+            if seen.0 != 0 || time::counter() - begin > time::ticks(50 * time::MILLISECOND) {
+                break seen;
+            }
+            answer(linux::__NR_sched_yield, [0; 6]);
+        };
         println!("ends.by-parent.{signal} {word:#x}");
         if !ended {
             sys::kill(child, user::Signal::SIGKILL).expect("a child can be killed");

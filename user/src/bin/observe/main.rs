@@ -14,14 +14,14 @@ mod results;
 mod start;
 mod world;
 
-use user::{Args, eprintln, process, process::Argv};
+use user::{Args, eprintln, println, process, process::Argv};
 
 user::entry!(main);
 
 /// What is observed together, in a process of its own.
 type Group = (&'static str, fn() -> i32);
 
-const GROUPS: &[Group] = &[
+const GROUPS: [Group; 8] = [
     ("calls", calls::observe),
     ("results", results::observe),
     ("memory", memory::observe),
@@ -41,7 +41,8 @@ fn main(mut args: Args) -> i32 {
     }
     let words = || [first].into_iter().chain(args.clone()).map(|word| word.to_str().unwrap_or_default());
     if let Some(word) = words().find(|&word| word != "all" && GROUPS.iter().all(|group| group.0 != word)) {
-        eprintln!("observe: there is no group `{word}`");
+        let names = GROUPS.map(|group| group.0);
+        eprintln!("observe: there is no group `{word}`; there are: {names:?}");
         return 2;
     }
     let mut failed = 0;
@@ -53,6 +54,7 @@ fn main(mut args: Args) -> i32 {
             failed += 1;
         }
     }
+    println!("observe.end {failed}");
     i32::from(failed != 0)
 }
 

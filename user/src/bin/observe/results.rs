@@ -99,21 +99,17 @@ fn limits() {
 
 fn names() {
     let name = sys::uname().expect("the system has a name");
-    let text = |field: &[u8; 65]| {
-        let text = CStr::from_bytes_until_nul(field).unwrap_or_default();
-        let bytes = text.count_bytes();
-        println!("results.uname.rest {}", field[bytes..].iter().all(|&byte| byte == 0));
-        *field
-    };
     for (key, field) in [
-        ("sysname", text(&name.sysname)),
-        ("nodename", text(&name.nodename)),
-        ("release", text(&name.release)),
-        ("version", text(&name.version)),
-        ("machine", text(&name.machine)),
-        ("domainname", text(&name.domainname)),
+        ("sysname", &name.sysname),
+        ("nodename", &name.nodename),
+        ("release", &name.release),
+        ("version", &name.version),
+        ("machine", &name.machine),
+        ("domainname", &name.domainname),
     ] {
-        println!("results.uname.{key} {:?}", CStr::from_bytes_until_nul(&field).unwrap_or_default());
+        let text = CStr::from_bytes_until_nul(field).unwrap_or_default();
+        println!("results.uname.{key} {text:?}");
+        println!("results.uname.{key}.rest {}", field[text.count_bytes()..].iter().all(|&byte| byte == 0));
     }
 }
 
