@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use core::fmt;
 use linux_raw_sys::general::{self as linux, timespec};
 use linux_raw_sys::ioctl;
-use user::{println, process, sys, time};
+use user::{Errno, println, process, sys, time};
 
 /// What an argument can be: a number, or what the world makes.
 #[derive(Clone, Copy)]
@@ -457,7 +457,10 @@ impl Call {
             let answer = if self.number == linux::__NR_clone {
                 let [flags, stack, parent_tid, tls, child_tid, _] = args;
                 // SAFETY: the child ends at once, on whatever stack.
-                user::Errno::check(unsafe { clone(flags, stack, parent_tid, tls, child_tid) })
+                let answer = Errno::check(unsafe { clone(flags, stack, parent_tid, tls, child_tid) });
+                // The child's end, before anything is told: it may be this process's.
+                sys::nanosleep(20 * time::MILLISECOND).expect("time passes");
+                answer
             } else {
                 call(self.number, args)
             };
