@@ -29,7 +29,7 @@ pub enum Need {
     C,
     /// A browser, in which the tests open the page of a trace.
     Browser,
-    /// A Linux that the hypervisor runs as a guest.
+    /// A Linux that the hypervisor runs as a guest, and that our kernel is compared with.
     Linux,
 }
 
@@ -125,7 +125,7 @@ impl Need {
             Need::Gdb => Some("cargo xtask gdb"),
             Need::C => Some("one case of cargo xtask test"),
             Need::Browser => Some("cargo xtask test trace.page"),
-            Need::Linux => Some("cargo xtask hyp --guest linux"),
+            Need::Linux => Some("cargo xtask hyp --guest linux, cargo xtask differ"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }
