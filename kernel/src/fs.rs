@@ -105,7 +105,7 @@ pub fn init(region: Option<Region>, proc: &'static [(&'static str, Text)]) -> Re
     let mut entries = Vec::new();
     for entry in archive.entries() {
         let name = entry.filename();
-        let name = normal("", name.as_str().map_err(|_| InitramfsError::Name)?).map_err(|_| InitramfsError::Memory)?;
+        let name = normal(name.as_str().map_err(|_| InitramfsError::Name)?).map_err(|_| InitramfsError::Memory)?;
         entries.push(Entry { name, data: entry.data() });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -137,49 +137,67 @@ pub enum PathError {
     OutOfMemory,
 }
 
-/// `path`, taken from `directory`, without empty parts, `.` and `..`.
-fn normal(directory: &str, path: &str) -> Result<String, OutOfMemory> {
+/// An empty path with room for `path`, taken from `directory`.
+fn room_for(directory: &str, path: &str) -> Result<String, OutOfMemory> {
     let mut bytes = Vec::new();
     heap::grow(&mut bytes, directory.len() + 1 + path.len())?;
-    let mut normal = String::from_utf8(bytes).expect("nothing is UTF-8");
-    normal.push_str(directory);
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => normal.truncate(normal.rfind('/').unwrap_or(0)),
-            part => {
-                if !normal.is_empty() {
-                    normal.push('/');
-                }
-                normal.push_str(part);
+    Ok(String::from_utf8(bytes).expect("nothing is UTF-8"))
+}
+
+/// Goes on from the path `reached` by one name.
+fn step(reached: &mut String, name: &str) {
+    match name {
+        "" | "." => {}
+        ".." => reached.truncate(reached.rfind('/').unwrap_or(0)),
+        name => {
+            if !reached.is_empty() {
+                reached.push('/');
             }
+            reached.push_str(name);
         }
     }
+}
+
+/// `path` from the root, without empty parts, `.` and `..`.
+fn normal(path: &str) -> Result<String, OutOfMemory> {
+    let mut normal = room_for("", path)?;
+    path.split('/').for_each(|name| step(&mut normal, name));
     Ok(normal)
 }
 
-/// What `path` leads to, from a directory whose path is normal.
+/// What `path` leads to, from a directory whose path is normal. Whatever it goes on from must be a directory, also where `..`
+/// leaves it again.
 pub fn lookup(directory: &str, path: &str) -> Result<Node, PathError> {
-    if path.split('/').any(|name| name.len() > NAME_MAX) {
-        return Err(PathError::TooLong);
+    let mut reached = room_for(directory, path).map_err(|OutOfMemory| PathError::OutOfMemory)?;
+    reached.push_str(directory);
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        check_directory(&reached)?;
+        if name.len() > NAME_MAX {
+            return Err(PathError::TooLong);
+        }
+        step(&mut reached, name);
     }
-    let path_of_directory = path.ends_with('/');
-    let path = normal(directory, path).map_err(|OutOfMemory| PathError::OutOfMemory)?;
-    if children(&path).next().is_some() {
-        return Ok(Node::Directory(path));
+    match file(&reached) {
+        Some(file) if !path.ends_with('/') => Ok(file),
+        _ => check_directory(&reached).map(|()| Node::Directory(reached)),
     }
+}
+
+/// What is called so and is no directory.
+fn file(path: &str) -> Option<Node> {
     let files = initramfs();
-    let file = |path: &str| files.binary_search_by(|entry| entry.name.as_str().cmp(path));
-    let made = |path: &str| proc().iter().find(|(name, _)| *name == path).map(|(_, text)| text);
-    let is_file = |path: &str| made(path).is_some() || file(path).is_ok();
-    if path.match_indices('/').any(|(end, _)| is_file(&path[..end])) || path_of_directory && is_file(&path) {
-        return Err(PathError::NotADirectory);
+    if let Ok(index) = files.binary_search_by(|entry| entry.name.as_str().cmp(path)) {
+        return Some(Node::File { index, data: files[index].data });
     }
-    match (file(&path), made(&path)) {
-        (Ok(index), _) => Ok(Node::File { index, data: files[index].data }),
-        (_, Some(text)) => Ok(Node::Text(text().into_bytes().into())),
-        _ => Err(PathError::NotFound),
+    let made = proc().iter().find(|(name, _)| *name == path);
+    made.map(|(_, text)| Node::Text(text().into_bytes().into()))
+}
+
+fn check_directory(path: &str) -> Result<(), PathError> {
+    if children(path).next().is_some() {
+        return Ok(());
     }
+    Err(if file(path).is_some() { PathError::NotADirectory } else { PathError::NotFound })
 }
 
 /// What is in a directory: names, each once, and whether it is a directory itself.

@@ -40,8 +40,10 @@ enum Action {
 fn default_action(signal: u32) -> Action {
     match signal {
         SIGCHLD | SIGURG | SIGWINCH => Action::Ignore,
+        // A terminal's do not stop tasks whom no shell in another process group could make go on: there is one group.
+        SIGTSTP | SIGTTIN | SIGTTOU => Action::Ignore,
         SIGCONT => Action::Continue,
-        SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Action::Stop,
+        SIGSTOP => Action::Stop,
         _ => Action::Terminate,
     }
 }

@@ -51,6 +51,11 @@ impl Iterator for Args {
 }
 
 impl Args {
+    /// Where the pointers to the arguments that are left lie, on the stack as the kernel built it.
+    pub fn as_ptr(&self) -> *const *const c_char {
+        self.rest.as_ptr()
+    }
+
     /// An entry of the auxiliary vector (`AT_...`), which lies behind the arguments and the environment.
     pub fn auxiliary(&self, key: u32) -> Option<u64> {
         // SAFETY: the kernel ends the arguments and the environment with a null pointer each, the vector with AT_NULL, and

@@ -2,14 +2,14 @@
 
 use crate::explain::log::{self, Found, Seen};
 use crate::explain::report::{self, Form};
-use crate::hyp::linux::Linux;
 use crate::hyp::{self, Guest};
 use crate::images::{Hypervisor, Images};
+use crate::linux::Linux;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{check, console, doctor, explain, gdb, mutants, process, test, workspace};
+use crate::{check, console, differ, doctor, explain, gdb, mutants, process, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -183,6 +183,19 @@ Examples:
   cargo xtask mutants barrier
   cargo xtask mutants --every 5        a fifth of them, always the same")]
     Mutants(MutantsArgs),
+    /// Run what observes a kernel on this one and on Debian's Linux, and say what differs
+    #[command(after_help = "\
+The groups: calls (each system call, with each argument wrong), results (what calls write), memory (what mappings become), \
+ends (wait statuses), start (stack and auxiliary vector), registers, crash (every fault), idregs.
+
+The exit code is 1 when a difference is not listed in tests/differ.toml, or what is listed there is no difference. Linux \
+comes as a package, by apt. docs/differ.md tells more.
+
+Examples:
+  cargo xtask differ
+  cargo xtask differ start ends
+  cargo xtask differ --json")]
+    Differ(differ::Args),
     /// Check format, clippy (host and target, no warnings) and documentation
     #[command(after_help = "\
 Examples:
@@ -476,6 +489,7 @@ fn run(verb: Verb) -> Result<u8> {
             setup::ensure(&root, &Need::tests(&root))?;
             mutants::mutants(&root, args.filter.as_deref(), args.every.into())
         }
+        Verb::Differ(args) => differ::run(&root, args),
         Verb::Check => {
             setup::ensure(&root, &[Need::Target, Need::Clippy])?;
             check::check(&root).map(|()| 0)

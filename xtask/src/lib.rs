@@ -16,6 +16,7 @@
 pub mod check;
 pub mod cli;
 pub mod console;
+pub mod differ;
 pub mod disassembly;
 pub mod doctor;
 pub mod elf;
@@ -23,6 +24,7 @@ pub mod explain;
 pub mod gdb;
 pub mod hyp;
 pub mod images;
+pub mod linux;
 pub mod machine;
 pub mod mutants;
 pub mod process;

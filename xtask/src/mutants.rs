@@ -4,7 +4,7 @@
 //! never touched, nor is the target folder, so that only what a mutation changes is built again. There are as many copies as are tried
 //! at a time.
 
-use crate::hyp::linux::{self, Linux};
+use crate::linux::{self, Linux};
 use crate::{test, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! What the project needs on this machine: found out, and brought where it is missing.
 
-use crate::hyp::linux::Linux;
+use crate::linux::Linux;
 use crate::machine;
 use crate::tool::{Version, run, version_of};
 use crate::toolchain::{self, Compiler, TARGET};
@@ -29,7 +29,7 @@ pub enum Need {
     C,
     /// A browser, in which the tests open the page of a trace.
     Browser,
-    /// A Linux that the hypervisor runs as a guest.
+    /// A Linux that the hypervisor runs as a guest, and that our kernel is compared with.
     Linux,
 }
 
@@ -125,7 +125,7 @@ impl Need {
             Need::Gdb => Some("cargo xtask gdb"),
             Need::C => Some("one case of cargo xtask test"),
             Need::Browser => Some("cargo xtask test trace.page"),
-            Need::Linux => Some("cargo xtask hyp --guest linux"),
+            Need::Linux => Some("cargo xtask hyp --guest linux, cargo xtask differ"),
             Need::Rust | Need::Target | Need::Qemu => None,
         }
     }

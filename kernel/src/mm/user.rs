@@ -272,36 +272,34 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Changes the rights of `range`, whole pages. False when part of it holds nothing: then nothing is changed.
-    pub fn protect(&mut self, range: Range<usize>, rights: Rights) -> Result<bool, OutOfMemory> {
-        if !self.is_mapped(range.clone()) {
-            return Ok(false);
-        }
+    /// Changes the rights of `whole`, whole pages, up to the first that holds nothing; false when there is such a one.
+    pub fn protect(&mut self, whole: Range<usize>, rights: Rights) -> Result<bool, OutOfMemory> {
+        let range = whole.start..self.mapped_until(whole.start).min(whole.end);
         self.split_at(&range)?;
         for area in self.areas.iter_mut().filter(|area| area.start >= range.start && area.end <= range.end) {
             area.rights = rights;
         }
         self.join();
         self.served = Default::default();
-        for (&page, frame) in self.pages.range(range) {
+        for (&page, frame) in self.pages.range(range.clone()) {
             if rights.execute {
                 sync_instructions(frame);
             }
             set_descriptor(&mut self.mapping, page, Some((frame, rights)));
         }
-        Ok(true)
+        Ok(range.end == whole.end)
     }
 
-    /// Whether every page of `range` is in some area.
-    pub fn is_mapped(&self, range: Range<usize>) -> bool {
-        let mut reached = range.start;
-        for area in self.areas.iter().filter(|area| area.end > range.start) {
-            if area.start > reached || reached >= range.end {
+    /// The first page from `start` on that is in no area.
+    fn mapped_until(&self, start: usize) -> usize {
+        let mut reached = start;
+        for area in self.areas.iter().filter(|area| area.end > start) {
+            if area.start > reached {
                 break;
             }
             reached = area.end;
         }
-        reached >= range.end
+        reached
     }
 
     /// Whether `range` is free of areas and of the stack's guard.

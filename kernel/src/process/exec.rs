@@ -153,7 +153,7 @@ fn load_image(space: &mut AddressSpace, data: &[u8]) -> Result<Image, Error> {
 }
 
 /// Entries of the auxiliary vector.
-const AUXILIARY: usize = 17;
+const AUXILIARY: usize = 19;
 
 /// Bytes being laid out downwards from the top of a stack.
 struct Stack<'a> {
@@ -174,19 +174,26 @@ impl Stack<'_> {
         Ok(self.push(string)? as u64)
     }
 
-    /// Pushes NUL-terminated strings and appends their addresses, and the 0 that ends such a list, to `words`.
-    fn push_strings(&mut self, strings: &[Vec<u8>], words: &mut Vec<u64>) -> Result<(), Error> {
-        for string in strings {
-            let address = self.push_string(string)?;
-            words.push(address);
+    /// Pushes NUL-terminated strings, the first one lowest; gives its address.
+    fn push_strings(&mut self, strings: &[Vec<u8>]) -> Result<u64, Error> {
+        for string in strings.iter().rev() {
+            self.push_string(string)?;
         }
-        words.push(0);
-        Ok(())
+        Ok(self.sp as u64)
     }
 }
 
+/// Appends the addresses of strings that follow each other from `address` on, and the 0 that ends such a list, to `words`.
+fn list(words: &mut Vec<u64>, mut address: u64, strings: &[Vec<u8>]) {
+    for string in strings {
+        words.push(address);
+        address += string.len() as u64 + 1;
+    }
+    words.push(0);
+}
+
 /// The stack of a new program (AArch64 ELF ABI, "Process initialization"): argc, argv, envp, the auxiliary vector, and
-/// above them the strings. Returns SP.
+/// above them the strings, in Linux's order, which programs that change their names rely on. Returns SP.
 fn build_stack(
     space: &mut AddressSpace,
     image: &Image,
@@ -202,7 +209,11 @@ fn build_stack(
     space.map(area.clone(), Rights::READ_WRITE)?;
     space.set_stack(area);
     let mut stack = Stack { space, sp: STACK_TOP };
+    stack.push(&[0; 8])?;
     let executable = stack.push_string(path.as_bytes())?;
+    let environment = stack.push_strings(envp)?;
+    let arguments = stack.push_strings(argv)?;
+    let platform = stack.push_string(b"aarch64")?;
     let mut seed = [0; 16];
     random::fill(&mut seed);
     let random = stack.push(&seed)? as u64;
@@ -210,8 +221,8 @@ fn build_stack(
     let mut words = Vec::new();
     heap::grow(&mut words, 1 + argv.len() + 1 + envp.len() + 1 + 2 * AUXILIARY)?;
     words.push(argv.len() as u64);
-    stack.push_strings(argv, &mut words)?;
-    stack.push_strings(envp, &mut words)?;
+    list(&mut words, arguments, argv);
+    list(&mut words, environment, envp);
 
     let auxiliary: [_; AUXILIARY] = [
         (AT_PHDR, image.program_headers as u64),
@@ -228,6 +239,8 @@ fn build_stack(
         (AT_SECURE, 0),
         (AT_RANDOM, random),
         (AT_HWCAP, HWCAP_FP | HWCAP_ASIMD | HWCAP_CPUID),
+        (AT_HWCAP2, 0),
+        (AT_PLATFORM, platform),
         (AT_CLKTCK, 100),
         (AT_EXECFN, executable),
         (AT_NULL, 0),

@@ -14,7 +14,7 @@ use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
 
 /// Most bytes one read or write moves (Linux `MAX_RW_COUNT`).
-const MAX_RW: usize = 0x7fff_f000;
+pub(super) const MAX_RW: usize = 0x7fff_f000;
 /// Most parts of one `writev` (Linux `UIO_MAXIOV`).
 const MAX_PARTS: usize = 1024;
 /// Bytes that go between user memory and the console at a time.
@@ -61,7 +61,14 @@ fn resolve(directory: u64, path: &str) -> Result<Node> {
 /// openat(directory, path, flags, mode)
 pub fn openat(regs: &mut PtRegs) -> Result {
     let [directory, path, flags, ..] = regs.regs;
-    let flags = flags as u32;
+    let mut flags = flags as u32;
+    if flags & O_PATH != 0 {
+        flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    }
+    // A directory is never made by opening it.
+    if flags & (O_DIRECTORY | O_CREAT) == O_DIRECTORY | O_CREAT {
+        return Err(Errno::EINVAL);
+    }
     let writable = flags & O_ACCMODE != O_RDONLY;
     let node = match resolve(directory, &read_path(path)?) {
         Err(Errno::ENOENT) if flags & O_CREAT != 0 => return Err(Errno::EROFS),
@@ -74,7 +81,7 @@ pub fn openat(regs: &mut PtRegs) -> Result {
         Node::File { .. } | Node::Text(_) if writable || flags & O_TRUNC != 0 => return Err(Errno::EROFS),
         _ => {}
     }
-    let file = OpenFile::new(node, true, writable)?;
+    let file = OpenFile::new(node, flags & O_PATH == 0, writable)?;
     current().files.lock().insert(file, flags & O_CLOEXEC != 0).ok_or(Errno::EMFILE)
 }
 
@@ -85,7 +92,7 @@ pub fn close(regs: &mut PtRegs) -> Result {
 }
 
 /// A buffer that is not all user addresses is refused whole, before anything is moved.
-fn check_user(address: u64, length: u64) -> Result<()> {
+pub(super) fn check_user(address: u64, length: u64) -> Result<()> {
     if uaccess::is_user(address as usize, length as usize) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
@@ -175,6 +182,7 @@ fn write_console(buffer: usize, length: usize) -> Result {
 pub fn writev(regs: &mut PtRegs) -> Result {
     let [descriptor, parts, count, ..] = regs.regs;
     writable_file(descriptor)?;
+    let count = u64::from(count as u32);
     if count as usize > MAX_PARTS {
         return Err(Errno::EINVAL);
     }
@@ -219,6 +227,14 @@ pub fn lseek(regs: &mut PtRegs) -> Result {
         (_, SEEK_SET) => 0,
         (_, SEEK_CUR) => file.offset(),
         (_, SEEK_END) => file.node.size(),
+        // No file has holes: all is data, up to the one behind its end.
+        (Node::File { .. } | Node::Text(_), SEEK_DATA | SEEK_HOLE) => {
+            let offset =
+                usize::try_from(offset).ok().filter(|&offset| offset < file.node.size()).ok_or(Errno::ENXIO)?;
+            let target = if whence as u32 == SEEK_DATA { offset } else { file.node.size() };
+            file.offset.store(target, Relaxed);
+            return Ok(target);
+        }
         _ => return Err(Errno::EINVAL),
     };
     let target = base.checked_add_signed(offset as isize).filter(|&target| target <= isize::MAX as usize);
@@ -232,7 +248,7 @@ pub fn getdents64(regs: &mut PtRegs) -> Result {
     let [descriptor, buffer, length, ..] = regs.regs;
     let file = open_file(descriptor)?;
     let Node::Directory(path) = &file.node else { return Err(Errno::ENOTDIR) };
-    let length = length as u32 as usize;
+    let length = (length as i32).max(0) as usize;
     let mut done = 0;
     let names = [(".", true), ("..", true)].into_iter().chain(fs::children(path));
     for (index, (name, is_directory)) in names.enumerate().skip(file.offset()) {
@@ -265,7 +281,7 @@ pub fn getdents64(regs: &mut PtRegs) -> Result {
 /// `struct stat` of a node, in words.
 fn put_stat(address: u64, node: &Node) -> Result {
     let (mode, inode, device) = match node {
-        Node::Console => (S_IFCHR | 0o620, 1, 5 << 8 | 1),
+        Node::Console => (S_IFCHR | 0o600, 1, 5 << 8 | 1),
         Node::Directory(_) => (S_IFDIR | 0o555, 2, 0),
         Node::Text(_) => (S_IFREG | 0o444, 3, 0),
         Node::File { index, .. } => (S_IFREG | 0o555, 16 + *index as u64, 0),
@@ -278,7 +294,7 @@ fn put_stat(address: u64, node: &Node) -> Result {
     words[core::mem::offset_of!(stat, st_rdev) / 8] = device;
     words[core::mem::offset_of!(stat, st_size) / 8] = size;
     words[core::mem::offset_of!(stat, st_blksize) / 8] = crate::mm::PAGE_SIZE as u64;
-    words[core::mem::offset_of!(stat, st_blocks) / 8] = size.div_ceil(512);
+    words[core::mem::offset_of!(stat, st_blocks) / 8] = size.next_multiple_of(crate::mm::PAGE_SIZE as u64) / 512;
     uaccess::put_user(address as usize, words)?;
     Ok(0)
 }
@@ -293,7 +309,7 @@ pub fn fstat(regs: &mut PtRegs) -> Result {
 pub fn newfstatat(regs: &mut PtRegs) -> Result {
     let [directory, path, stat, flags, ..] = regs.regs;
     let flags = flags as u32;
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) != 0 {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE) != 0 {
         return Err(Errno::EINVAL);
     }
     if flags & AT_EMPTY_PATH != 0 && uaccess::get_user::<u8>(path as usize)? == 0 {

@@ -2,19 +2,16 @@
 
 use super::{Errno, Result};
 use crate::mm::user::{AddressSpace, Rights, USER_START};
-use crate::mm::{PAGE_SIZE, USER_END, page_up};
+use crate::mm::{PAGE_SIZE, USER_END, page_down, page_up};
 use crate::sched::current;
 use core::ops::Range;
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
+use trap::signal::untagged;
 
-fn rights(protection: u64) -> Result<Rights> {
-    let protection = protection as u32;
-    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let has = |flag| protection & flag != 0;
-    Ok(Rights { read: has(PROT_READ), write: has(PROT_WRITE), execute: has(PROT_EXEC) })
+fn rights(protection: u64) -> Rights {
+    let has = |flag| protection as u32 & flag != 0;
+    Rights { read: has(PROT_READ), write: has(PROT_WRITE), execute: has(PROT_EXEC) }
 }
 
 /// With the running program's memory.
@@ -40,25 +37,31 @@ pub fn brk(regs: &mut PtRegs) -> Result {
 /// mmap(address, length, protection, flags, descriptor, offset): private and anonymous
 pub fn mmap(regs: &mut PtRegs) -> Result {
     let [address, length, protection, flags, descriptor, offset, ..] = regs.regs;
-    let (flags, rights) = (flags as u32, rights(protection)?);
-    if !(offset as usize).is_multiple_of(PAGE_SIZE) || length == 0 {
+    // Of the rights what is not known is ignored, unlike by mprotect.
+    let (flags, rights) = (flags as u32, rights(protection));
+    if !(offset as usize).is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
-    let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
-    match flags & MAP_TYPE {
-        MAP_PRIVATE => {}
-        // Nothing can be shared yet.
-        MAP_SHARED | MAP_SHARED_VALIDATE => return Err(Errno::ENOSYS),
-        _ => return Err(Errno::EINVAL),
-    }
-    if flags & MAP_ANONYMOUS == 0 {
-        // Files cannot be mapped yet.
+    let anonymous = flags & MAP_ANONYMOUS != 0;
+    if !anonymous {
         current().files.lock().get(descriptor as u32 as usize).ok_or(Errno::EBADF)?;
-        return Err(Errno::ENOSYS);
+    } else if flags & MAP_HUGETLB != 0 {
+        // There are no huge pages, let alone of a certain size.
+        return Err(if flags >> MAP_HUGE_SHIFT == 0 { Errno::ENOMEM } else { Errno::EINVAL });
+    }
+    if length == 0 {
+        return Err(Errno::EINVAL);
     }
     let size = page_up(length as usize).filter(|&size| size <= USER_END).ok_or(Errno::ENOMEM)?;
+    match (flags & MAP_TYPE, anonymous) {
+        (MAP_PRIVATE, true) => {}
+        // Nothing can be shared yet, and no file be mapped.
+        (MAP_SHARED, _) | (MAP_PRIVATE | MAP_SHARED_VALIDATE, false) => return Err(Errno::ENOSYS),
+        _ => return Err(Errno::EINVAL),
+    }
+    let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
     with_space(|space| {
-        let hint = pages(address, length);
+        let hint = pages(if fixed { address } else { page_down(address as usize) as u64 }, length);
         let range = if fixed {
             let range = hint?;
             if range.start < USER_START {
@@ -85,7 +88,7 @@ pub fn mmap(regs: &mut PtRegs) -> Result {
 /// munmap(address, length)
 pub fn munmap(regs: &mut PtRegs) -> Result {
     let [address, length, ..] = regs.regs;
-    let range = pages(address, length).map_err(|_| Errno::EINVAL)?;
+    let range = pages(untagged(address), length).map_err(|_| Errno::EINVAL)?;
     if range.is_empty() {
         return Err(Errno::EINVAL);
     }
@@ -96,10 +99,12 @@ pub fn munmap(regs: &mut PtRegs) -> Result {
 /// mprotect(address, length, protection)
 pub fn mprotect(regs: &mut PtRegs) -> Result {
     let [address, length, protection, ..] = regs.regs;
-    let rights = rights(protection)?;
-    let range = pages(address, length)?;
+    let range = pages(untagged(address), length)?;
     if range.is_empty() {
         return Ok(0);
     }
-    with_space(|space| if space.protect(range, rights)? { Ok(0) } else { Err(Errno::ENOMEM) })
+    if protection & !u64::from(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    with_space(|space| if space.protect(range, rights(protection))? { Ok(0) } else { Err(Errno::ENOMEM) })
 }

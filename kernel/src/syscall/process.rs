@@ -50,7 +50,9 @@ pub fn clone(regs: &mut PtRegs) -> Result {
     let [flags, stack, parent_tid, tls, child_tid, ..] = regs.regs;
     let flags = flags as u32;
     let known = CSIGNAL | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-    if flags & !known != 0 {
+    // There is nothing of what these share or ask for.
+    let moot = CLONE_FS | CLONE_SYSVSEM | CLONE_IO | CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED;
+    if flags & !(known | moot) != 0 {
         return Err(Errno::EINVAL);
     }
     let has = |flag| flags & flag != 0;
@@ -97,8 +99,13 @@ pub fn execve(regs: &mut PtRegs) -> Result {
     {
         let path = read_path(path)?;
         let mut room = ARG_MAX;
-        let argv = read_strings(argv, &mut room)?;
+        let mut argv = read_strings(argv, &mut room)?;
         let envp = read_strings(envp, &mut room)?;
+        // No program starts without an argument, which many do not expect.
+        if argv.is_empty() {
+            heap::grow(&mut argv, 1)?;
+            argv.push(Vec::new());
+        }
         // Up to here, and inside, a failure leaves the old program as it was.
         let (mut space, new) = exec::load(&path, &argv, &envp).map_err(|why| match why {
             exec::Error::Path(why) => why.into(),
@@ -124,8 +131,12 @@ pub fn execve(regs: &mut PtRegs) -> Result {
 pub fn wait4(regs: &mut PtRegs) -> Result {
     let [pid, status, options, rusage, ..] = regs.regs;
     let options = options as u32;
-    if options & !(WNOHANG | WUNTRACED | WCONTINUED) != 0 {
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE) != 0 {
         return Err(Errno::EINVAL);
+    }
+    // Every child tells of its end by SIGCHLD, and is none of those.
+    if options & (__WALL | __WCLONE) == __WCLONE {
+        return Err(Errno::ECHILD);
     }
     let which = match pid as i32 {
         // Every task is in one process group.
@@ -162,9 +173,6 @@ pub fn wait4(regs: &mut PtRegs) -> Result {
 pub fn kill(regs: &mut PtRegs) -> Result {
     let [pid, signal, ..] = regs.regs;
     let (pid, signal) = (pid as i32, signal as u32);
-    if signal > signal::MAX_SIGNAL {
-        return Err(Errno::EINVAL);
-    }
     let me = current().id;
     let targets = match pid {
         // All, but the first program and the caller.
@@ -176,6 +184,9 @@ pub fn kill(regs: &mut PtRegs) -> Result {
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH);
+    }
+    if signal > signal::MAX_SIGNAL {
+        return Err(Errno::EINVAL);
     }
     for target in targets.iter().filter(|target| signal != 0 && target.state() != State::Zombie) {
         signal::send(target, signal);
@@ -197,10 +208,13 @@ pub fn tgkill(regs: &mut PtRegs) -> Result {
 
 /// A process's one thread has its number.
 fn signal_thread(pid: u64, tid: u64, signal: u64) -> Result {
-    if pid as i32 <= 0 || tid as i32 <= 0 || signal as u32 > signal::MAX_SIGNAL {
+    if pid as i32 <= 0 || tid as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
     let target = sched::find(tid as u32).filter(|_| pid as i32 == tid as i32).ok_or(Errno::ESRCH)?;
+    if signal as u32 > signal::MAX_SIGNAL {
+        return Err(Errno::EINVAL);
+    }
     if signal != 0 && target.state() != State::Zombie {
         signal::send(&target, signal as u32);
     }

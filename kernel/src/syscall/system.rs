@@ -1,10 +1,10 @@
 //! The system: its name, its limits, its random numbers.
 
-use super::fs::FILE_LIMIT;
+use super::fs::{FILE_LIMIT, MAX_RW, check_user};
 use super::{Errno, Result};
 use crate::process::exec::STACK_SIZE;
 use crate::random;
-use crate::sched::{MAX_TASKS, current};
+use crate::sched::{self, MAX_TASKS, current};
 use crate::uaccess::{copy_to_user, get_user, put_user};
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
@@ -32,8 +32,8 @@ pub fn getrandom(regs: &mut PtRegs) -> Result {
     if flags & !(GRND_NONBLOCK | unclear) != 0 || flags & unclear == unclear {
         return Err(Errno::EINVAL);
     }
-    // Linux gives at most this much at once.
-    let length = (length as usize).min(i32::MAX as usize);
+    let length = (length as usize).min(MAX_RW);
+    check_user(buffer, length as u64)?;
     let mut done = 0;
     while done < length {
         if current().is_interrupted() {
@@ -56,7 +56,8 @@ pub fn getrandom(regs: &mut PtRegs) -> Result {
 /// prlimit64(pid, resource, new, old): limits can be read, not changed.
 pub fn prlimit64(regs: &mut PtRegs) -> Result {
     let [pid, resource, new, old, ..] = regs.regs;
-    if pid as u32 != 0 && pid as u32 != current().id {
+    let new = if new != 0 { Some(get_user::<[u64; 2]>(new as usize)?) } else { None };
+    if pid as u32 != 0 && sched::find(pid as u32).is_none() {
         return Err(Errno::ESRCH);
     }
     const INFINITY: u64 = u64::MAX;
@@ -68,8 +69,7 @@ pub fn prlimit64(regs: &mut PtRegs) -> Result {
         0..RLIM_NLIMITS => INFINITY,
         _ => return Err(Errno::EINVAL),
     };
-    if new != 0 {
-        let [soft, hard] = get_user::<[u64; 2]>(new as usize)?;
+    if let Some([soft, hard]) = new {
         return Err(if soft > hard { Errno::EINVAL } else { Errno::EPERM });
     }
     if old != 0 {

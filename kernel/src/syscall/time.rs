@@ -17,7 +17,8 @@ fn check_clock(clock: u64) -> Result<()> {
         | CLOCK_MONOTONIC_RAW
         | CLOCK_REALTIME_COARSE
         | CLOCK_MONOTONIC_COARSE
-        | CLOCK_BOOTTIME => Ok(()),
+        | CLOCK_BOOTTIME
+        | CLOCK_TAI => Ok(()),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -54,8 +55,9 @@ pub fn nanosleep(regs: &mut PtRegs) -> Result {
 pub fn clock_nanosleep(regs: &mut PtRegs) -> Result {
     let [clock, flags, request, remaining, ..] = regs.regs;
     check_clock(clock)?;
-    if flags as u32 & !TIMER_ABSTIME != 0 {
-        return Err(Errno::EINVAL);
+    // These can be read only.
+    if matches!(clock as u32, CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE) {
+        return Err(Errno::EOPNOTSUPP);
     }
     sleep_for(request, flags as u32 & TIMER_ABSTIME != 0, remaining)
 }

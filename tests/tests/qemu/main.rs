@@ -7,6 +7,7 @@ mod binary;
 mod boot;
 mod commands;
 mod counters;
+mod differ;
 mod faults;
 mod hyp;
 mod hyp_cost;
@@ -43,6 +44,7 @@ fn all() -> Vec<Trial> {
         boot::trials(),
         commands::trials(),
         counters::trials(),
+        differ::trials(),
         faults::trials(),
         hyp::trials(),
         hyp_serror::trials(),

@@ -20,6 +20,9 @@ const ENDS: &[(&str, u8)] = &[
     ("memory nonsense", 2),
     ("cat /nowhere", 1),
     ("ls /nowhere", 1),
+    // What it shows is compared with Linux in differ.rs.
+    ("observe", 41),
+    ("observe nonsense", 2),
 ];
 
 /// Programs that must end with 0 on every CPU: with a window to user memory by PAN (a76, max) and by TTBR0 (a53, a72), with

@@ -1,5 +1,5 @@
 //! What EL0 may know of the CPU, and do to it: identification registers (which the kernel emulates), cache maintenance,
-//! waiting, counters. Prints the registers and what was wrong.
+//! waiting, counters. Prints the registers and what was wrong; as `idregs observe`, for `observe`, the registers alone.
 #![no_std]
 #![no_main]
 
@@ -57,10 +57,10 @@ registers! {
     "ID_AA64MMFR1_EL1" "s3_0_c0_c7_1" 0x0000_0000_ffff_ffff 0;
     "ID_AA64MMFR2_EL1" "s3_0_c0_c7_2" 0x0000_0000_ffff_ffff 0;
     // Of none, but of that space.
-    "reserved c4_7"    "s3_0_c0_c4_7" 0xffff_ffff_ffff_ffff 0;
-    "reserved c5_7"    "s3_0_c0_c5_7" 0xffff_ffff_ffff_ffff 0;
-    "reserved c6_7"    "s3_0_c0_c6_7" 0xffff_ffff_ffff_ffff 0;
-    "reserved c7_7"    "s3_0_c0_c7_7" 0xffff_ffff_ffff_ffff 0;
+    "RESERVED_C4_7"    "s3_0_c0_c4_7" 0xffff_ffff_ffff_ffff 0;
+    "RESERVED_C5_7"    "s3_0_c0_c5_7" 0xffff_ffff_ffff_ffff 0;
+    "RESERVED_C6_7"    "s3_0_c0_c6_7" 0xffff_ffff_ffff_ffff 0;
+    "RESERVED_C7_7"    "s3_0_c0_c7_7" 0xffff_ffff_ffff_ffff 0;
     // Not emulated, unless the CPU has an erratum: bit 31 is 1.
     "CTR_EL0"          "ctr_el0"      0x8000_0000 0x8000_0000;
     // Zeroing is not prohibited.
@@ -87,6 +87,10 @@ const CHECKS: &[Check] = &[
 ];
 
 fn main(args: Args) -> i32 {
+    if args.clone().nth(1) == Some(c"observe") {
+        REGISTERS.iter().for_each(|register| println!("idregs.{} {:#x}", register.name, (register.read)()));
+        return 0;
+    }
     let mut wrong = 0;
     let mut check = |what: &str, right: bool| {
         if !right {

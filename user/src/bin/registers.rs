@@ -1,5 +1,5 @@
 //! `registers [INTERRUPTS [SEED]]`: every register holds across every system call, and across interrupts and switches to
-//! another task that fills them differently.
+//! another task that fills them differently. `registers observe` is for `observe`.
 //!
 //! A round loads x0..x30, SP, NZCV, TPIDR_EL0, v0..v31, FPCR and FPSR with random values, makes one system call or spins,
 //! stores them all and compares. `registers fresh` is for the program's own use: that a new program inherits no register.
@@ -172,8 +172,9 @@ const PAGE: usize = 4096;
 /// Rounds a call and base.
 const REPEAT: usize = 8;
 
-/// Makes every call, harmless; whether all registers held.
-fn calls(rng: &mut Rng, base: Base) -> bool {
+/// Makes every call, harmless, and gives `tell` its name, its answer and whether all other registers held; whether all did,
+/// and were answered as they should.
+fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&dyn Display, u64, bool)) -> bool {
     let page = || sys::mmap(PAGE, linux::PROT_READ | linux::PROT_WRITE).expect("a page can be mapped");
     let (scratch, spare) = (page(), page().expose_provenance());
     // SAFETY: the page is fresh and no Rust value's.
@@ -222,10 +223,11 @@ fn calls(rng: &mut Rng, base: Base) -> bool {
         call!(__NR_set_robust_list(out, size_of::<linux::robust_list_head>()) Exactly(0)),
         call!(__NR_rseq(out, 0, 0, 0) Anything),
         call!(__NR_prlimit64(0, linux::RLIMIT_STACK, 0, out) Exactly(0)),
-        Call { name: "an unknown number", number: u32::MAX, args: [0; 6], used: 0, expect: error(Errno::ENOSYS) },
+        Call { name: "unknown", number: u32::MAX, args: [0; 6], used: 0, expect: error(Errno::ENOSYS) },
     ];
     let mut all_held = true;
-    for call in &calls {
+    for (row, call) in calls.iter().enumerate() {
+        let mut last = (0, true);
         for _ in 0..REPEAT {
             let (x0, held) = round(rng, base, CALL, &call.name, |x| {
                 x[..call.used].copy_from_slice(&call.args[..call.used]);
@@ -240,14 +242,33 @@ fn calls(rng: &mut Rng, base: Base) -> bool {
                 linux::__NR_openat if x0 as i64 >= 0 => sys::close(x0 as i32).expect("an open file can be closed"),
                 _ => {}
             }
+            last = (x0, held);
             all_held &= right;
             if !right {
                 break;
             }
         }
+        tell(&format_args!("{row}-{}", call.name), last.0, last.1);
     }
     println!("registers: {} system calls, {REPEAT} rounds each", calls.len());
     all_held
+}
+
+/// For `observe`: what each call leaves in the registers.
+fn observe() -> i32 {
+    for (name, base) in [("sp", Base::Sp), ("x30", Base::X30)] {
+        let tell = |call: &dyn Display, x0: u64, held: bool| {
+            let answer = Errno::check(x0 as isize).err();
+            println!("registers.{call}.{name} error: {answer:?}, others held: {held}");
+        };
+        let status = process::run(|| {
+            // What of it is wrong is told.
+            calls(&mut Rng::with_seed(1), base, tell);
+            0
+        });
+        println!("registers.{name} {}", status.expect("a child can be started and waited for"));
+    }
+    0
 }
 
 impl Expect {
@@ -333,8 +354,10 @@ fn exec(rng: &mut Rng) -> i32 {
 
 fn main(mut args: Args) -> i32 {
     args.next();
-    if args.clone().next() == Some(c"fresh") {
-        return fresh();
+    match args.clone().next() {
+        Some(word) if word == c"fresh" => return fresh(),
+        Some(word) if word == c"observe" => return observe(),
+        _ => {}
     }
     let interrupts = args.number_or(10);
     let mut random = [0; 8];
@@ -343,7 +366,7 @@ fn main(mut args: Args) -> i32 {
     println!("registers: seed {seed}");
     let rng = |base| Rng::with_seed(if base == Base::Sp { seed } else { !seed });
 
-    let calls = |base| process::spawn(move || i32::from(!calls(&mut rng(base), base)));
+    let calls = |base| process::spawn(move || i32::from(!calls(&mut rng(base), base, |_, _, _| {})));
     let spins = |base| process::spawn(move || i32::from(!spins(&mut rng(base), base, interrupts)));
     let ended =
         |child: Result<i32, Errno>| child.and_then(process::wait).expect("a child can be started and waited for");
