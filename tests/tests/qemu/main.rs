@@ -19,6 +19,7 @@ mod machine;
 mod page;
 mod programs;
 mod strangers;
+mod sweep;
 mod trace;
 mod user_faults;
 
@@ -54,6 +55,7 @@ fn all() -> Vec<Trial> {
         page::trials(),
         programs::trials(),
         strangers::trials(),
+        sweep::trials(),
         trace::trials(),
         user_faults::trials(),
     ]
