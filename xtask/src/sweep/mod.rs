@@ -9,7 +9,7 @@
 pub mod guest;
 
 use crate::cli::{Cpu, typed};
-use crate::images::Images;
+use crate::images::{Hypervisor, Images};
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::steps::{self, Step};
@@ -34,6 +34,8 @@ pub struct Scenario {
     /// By how many instructions a round may be longer or shorter than another, where that is known: then it is known of each interrupt
     /// where it must come.
     pub drift: Option<usize>,
+    /// Whether it is the hypervisor's: then the interrupts of the machine are masked at EL2 only, whatever the guest does.
+    el2: bool,
     /// Where the undisturbed round ends: in the program, or where the kernel switches to another task, for a round that would wait
     /// for the interrupt.
     waits: bool,
@@ -42,24 +44,31 @@ pub struct Scenario {
 }
 
 const fn scenario(name: &'static str, about: &'static str, bound: usize, drift: Option<usize>, every: u64) -> Scenario {
-    Scenario { name, about, bound, drift, waits: false, every }
+    Scenario { name, about, bound, drift, el2: false, waits: false, every }
+}
+
+impl Scenario {
+    /// Whether an interrupt has to wait at an instruction.
+    fn is_masked(&self, step: &Step) -> bool {
+        step.irqs_masked() && (step.el() == 2 || !self.el2)
+    }
 }
 
 /// All scenarios of the kernel at EL1.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("null", "getpid", 250, Some(0), 1),
-    scenario("efault", "write from an address where nothing is", 400, Some(8), 1),
-    scenario("preempt", "getpid, and each interrupt has another task run", 250, Some(0), 1),
-    scenario("switch", "sched_yield to a task that yields back", 900, Some(0), 1),
-    scenario("sleep", "nanosleep, up to the wake-up", 1500, None, 1),
+    scenario("null", "getpid", 120, Some(0), 1),
+    scenario("efault", "write from an address where nothing is", 200, Some(8), 1),
+    scenario("preempt", "getpid, and each interrupt has another task run", 120, Some(0), 1),
+    scenario("switch", "sched_yield to a task that yields back", 250, Some(0), 1),
+    scenario("sleep", "nanosleep, up to the wake-up", 750, None, 1),
     Scenario {
         waits: true,
-        ..scenario("input", "read of the console, the byte comes with the interrupt", 900, None, 1)
+        ..scenario("input", "read of the console, the byte comes with the interrupt", 600, None, 1)
     },
-    scenario("exit", "exit_group, up to the parent's wait4", 3000, None, 41),
-    scenario("fault", "a fault of a program, up to its parent's wait4", 3000, None, 43),
-    scenario("fork", "clone, in the parent", 3000, None, 47),
-    scenario("exec", "execve, up to the new program's main", 3000, None, 151),
+    scenario("exit", "exit_group, up to the parent's wait4", 1300, None, 41),
+    scenario("fault", "a fault of a program, up to its parent's wait4", 1300, None, 43),
+    scenario("fork", "clone, in the parent", 300, None, 47),
+    scenario("exec", "execve, up to the new program's main", 400, None, 151),
 ];
 
 /// What may be typed.
@@ -91,7 +100,7 @@ pub struct Args {
 /// `cargo xtask sweep`; the exit code.
 pub fn run(args: Args) -> Result<u8> {
     let root = workspace::root()?;
-    let scenarios = scenarios(&args.names)?;
+    let [kernels, hypervisors] = scenarios(&args.names)?;
     let options = Options {
         cpu: typed(args.cpu),
         gic: args.gic,
@@ -102,7 +111,11 @@ pub fn run(args: Args) -> Result<u8> {
     setup::ensure(&root, &[Need::Target])?;
     setup::ensure_qemu(&root, &options.qemu)?;
     let images = Images::build(true)?;
-    let all = sweep(&images, &options, &scenarios, &mut |name, n| eprintln!("xtask: {name}: n = {n}"))?;
+    let mut progress = |name: &str, n| eprintln!("xtask: {name}: n = {n}");
+    let mut all = sweep(&images, &options, &kernels, &mut progress)?;
+    if !hypervisors.is_empty() {
+        all.extend(guest::sweep(&Hypervisor::build()?, &images, &options, &hypervisors, &mut progress)?);
+    }
     match args.json {
         true => println!("{}", serde_json::json!({ "schema": 1, "scenarios": all })),
         false => print!("{}", words(&all)),
@@ -185,9 +198,12 @@ pub struct Swept {
     pub longest_wait: u64,
     /// What was wrong.
     pub failures: Vec<Failure>,
-    /// Every interrupt.
+    /// Every interrupt, as the scenario's program or guest tells it.
     #[serde(skip)]
     pub taken: Vec<Taken>,
+    /// The instructions that the machine's interrupts came before.
+    #[serde(skip)]
+    pub at: BTreeSet<u64>,
 }
 
 impl Swept {
@@ -206,6 +222,7 @@ impl Swept {
             longest_wait: 0,
             failures: Vec::new(),
             taken: Vec::new(),
+            at: BTreeSet::new(),
         }
     }
 
@@ -213,21 +230,18 @@ impl Swept {
     fn fail(&mut self, what: String) {
         self.failures.push(Failure { n: 0, place: String::new(), what });
     }
-
-    fn places(&self) -> BTreeSet<u64> {
-        self.taken.iter().map(|taken| taken.pc).collect()
-    }
 }
 
-/// The scenarios of these names, all when there is none.
-pub fn scenarios(names: &[String]) -> Result<Vec<Scenario>> {
-    let known = || SCENARIOS.iter().map(|scenario| scenario.name).chain([guest::NAME]).collect::<Vec<_>>().join(", ");
+/// The scenarios of these names, all when there is none: of the kernel, and of the hypervisor.
+pub fn scenarios(names: &[String]) -> Result<[Vec<Scenario>; 2]> {
+    let all = [SCENARIOS, guest::SCENARIOS];
     for name in names {
-        let is_known = SCENARIOS.iter().any(|scenario| scenario.name == name) || name == guest::NAME;
-        ensure!(is_known, "there is no scenario `{name}`; there are: {}", known());
+        let known = || all.into_iter().flatten().map(|scenario| scenario.name);
+        let list = || known().collect::<Vec<_>>().join(", ");
+        ensure!(known().any(|known| known == name), "there is no scenario `{name}`; there are: {}", list());
     }
     let wanted = |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
-    Ok(SCENARIOS.iter().filter(wanted).copied().collect())
+    Ok(all.map(|scenarios| scenarios.iter().filter(wanted).copied().collect()))
 }
 
 /// Sweeps scenarios of the kernel; `images` holds the in-kernel tests. `progress` is told now and then which round of which it is.
@@ -293,18 +307,13 @@ fn boot(
     if scenarios.iter().any(|scenario| scenario.waits) {
         config.input = Input::Dialogue(vec![("a byte\r\n".into(), "x".into()); BYTES]);
     }
-    let mut reader = Reader { scenarios, rest: Vec::new(), all: Vec::new(), n: 0, done: 0 };
-    let (mut qemu, mut told) = (Vec::new(), Instant::now());
+    let mut reader = Reader::new(scenarios);
+    let mut qemu = Vec::new();
     let (code, timed_out) = machine::watch(images, &config, |event| {
         match event {
             Event::Console(text) => {
                 reader.push(text, &mut |pc| place(names, pc))?;
-                if told.elapsed() > Duration::from_secs(2)
-                    && let Some(swept) = reader.all.last()
-                {
-                    progress(&swept.scenario, reader.n);
-                    told = Instant::now();
-                }
+                reader.tell(progress);
             }
             Event::Qemu(text) => qemu.extend_from_slice(text),
             Event::Started(_) | Event::Record(_) => {}
@@ -339,9 +348,25 @@ struct Reader<'a> {
     n: u64,
     /// Scenarios that are over.
     done: usize,
+    /// When somebody was told how far it is.
+    told: Instant,
 }
 
 impl Reader<'_> {
+    fn new(scenarios: &[Scenario]) -> Reader<'_> {
+        Reader { scenarios, rest: Vec::new(), all: Vec::new(), n: 0, done: 0, told: Instant::now() }
+    }
+
+    /// Tells how far it is, now and then.
+    fn tell(&mut self, progress: &mut dyn FnMut(&str, u64)) {
+        if self.told.elapsed() > Duration::from_secs(2)
+            && let Some(swept) = self.all.last()
+        {
+            progress(&swept.scenario, self.n);
+            self.told = Instant::now();
+        }
+    }
+
     fn push(&mut self, text: &[u8], describe: &mut dyn FnMut(u64) -> String) -> Result<()> {
         self.rest.extend_from_slice(text);
         while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
@@ -352,6 +377,8 @@ impl Reader<'_> {
     }
 
     fn line(&mut self, line: &str, describe: &mut dyn FnMut(u64) -> String) -> Result<()> {
+        // A guest's lines have its name.
+        let line = line.strip_prefix("sweep| ").unwrap_or(line);
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if word == "scenario" {
             let bound =
@@ -371,6 +398,7 @@ impl Reader<'_> {
                     anyhow::bail!("`{line}` is not what the program says")
                 };
                 swept.taken.push(Taken { n: self.n, pc, late });
+                swept.at.insert(pc);
                 // What was found wrong before this was said, was so behind this interrupt.
                 for failure in swept.failures.iter_mut().rev().take_while(|failure| failure.n == self.n) {
                     failure.place = describe(pc);
@@ -407,19 +435,19 @@ const ARMED: u64 = 4;
 
 /// Holds what was taken against the undisturbed round.
 fn judge(swept: &mut Swept, scenario: &Scenario, steps: &[Step], every: u64, describe: &mut dyn FnMut(u64) -> String) {
+    let steps: Vec<_> = steps.iter().map(|step| (step.pc, scenario.is_masked(step))).collect();
     let armed = steps.iter().skip(ARMED as usize);
-    let unmasked: BTreeSet<u64> = armed.filter(|step| !step.irqs_masked()).map(|step| step.pc).collect();
-    let places = swept.places();
+    let unmasked: BTreeSet<u64> = armed.filter(|step| !step.1).map(|step| step.0).collect();
     swept.interrupts = swept.taken.len();
-    swept.places = places.len();
+    swept.places = swept.at.len();
     swept.instructions = steps.len();
     swept.unmasked = unmasked.len();
-    swept.covered = unmasked.intersection(&places).count();
+    swept.covered = unmasked.intersection(&swept.at).count();
     let waits =
         |el0: bool| swept.taken.iter().filter(move |taken| (taken.pc >> 63 == 0) == el0).map(|taken| taken.late);
     let wait = |el0: bool| waits(el0).max().zip(waits(el0).min()).map_or(0, |(most, least)| most - least);
     swept.longest_wait = wait(true).max(wait(false));
-    swept.longest_masked = longest_masked(steps).map(|(pc, instructions)| {
+    swept.longest_masked = longest_masked(&steps).map(|(pc, instructions)| {
         let place = describe(pc);
         Masked { instructions, pc, place }
     });
@@ -443,8 +471,8 @@ fn judge(swept: &mut Swept, scenario: &Scenario, steps: &[Step], every: u64, des
     let drift = scenario.drift.unwrap_or(0);
     for taken in swept.taken.iter().filter(|taken| taken.n >= ARMED) {
         let n = taken.n as usize;
-        let Some(pc) = next_unmasked(steps, n + drift) else { continue };
-        if (n.saturating_sub(drift)..=n + drift).any(|index| next_unmasked(steps, index) == Some(taken.pc)) {
+        let Some(pc) = next_unmasked(&steps, n + drift) else { continue };
+        if (n.saturating_sub(drift)..=n + drift).any(|index| next_unmasked(&steps, index) == Some(taken.pc)) {
             as_predicted += 1;
         } else if scenario.drift.is_some() {
             wrong.push((*taken, pc));
@@ -456,7 +484,7 @@ fn judge(swept: &mut Swept, scenario: &Scenario, steps: &[Step], every: u64, des
         swept.failures.push(Failure { n: taken.n, place: describe(taken.pc), what });
     }
     if scenario.drift == Some(0) && every == 1 && swept.covered < swept.unmasked {
-        let missing = unmasked.difference(&places).next().map(|&pc| describe(pc)).unwrap_or_default();
+        let missing = unmasked.difference(&swept.at).next().map(|&pc| describe(pc)).unwrap_or_default();
         swept.fail(format!(
             "no interrupt came at {} instructions, of which one is {missing}",
             swept.unmasked - swept.covered
@@ -464,16 +492,19 @@ fn judge(swept: &mut Swept, scenario: &Scenario, steps: &[Step], every: u64, des
     }
 }
 
+/// An instruction, and whether an interrupt has to wait there.
+type Place = (u64, bool);
+
 /// The first instruction from the `index`th on at which an interrupt can come.
-fn next_unmasked(steps: &[Step], index: usize) -> Option<u64> {
-    steps.get(index..)?.iter().find(|step| !step.irqs_masked()).map(|step| step.pc)
+fn next_unmasked(steps: &[Place], index: usize) -> Option<u64> {
+    steps.get(index..)?.iter().find(|step| !step.1).map(|step| step.0)
 }
 
 /// Where the longest stretch begins in which no interrupt can come, and how many instructions it is.
-fn longest_masked(steps: &[Step]) -> Option<(u64, usize)> {
-    let stretches = steps.chunk_by(|a, b| a.irqs_masked() == b.irqs_masked());
-    let masked = stretches.filter(|stretch| stretch[0].irqs_masked());
-    masked.map(|stretch| (stretch[0].pc, stretch.len())).max_by_key(|stretch| stretch.1)
+fn longest_masked(steps: &[Place]) -> Option<(u64, usize)> {
+    let stretches = steps.chunk_by(|a, b| a.1 == b.1);
+    let masked = stretches.filter(|stretch| stretch[0].1);
+    masked.map(|stretch| (stretch[0].0, stretch.len())).max_by_key(|stretch| stretch.1)
 }
 
 /// The report, for people.
@@ -525,14 +556,9 @@ pub fn words(all: &[Swept]) -> String {
 mod tests {
     use super::*;
 
-    fn step(pc: u64, masked: bool) -> Step {
-        Step { pc, pstate: u32::from(masked) << 7 }
-    }
-
     #[test]
     fn stretches_and_what_comes_behind() {
-        let steps = [(0, false), (4, true), (8, true), (12, false), (16, true), (20, false)]
-            .map(|(pc, masked)| step(pc, masked));
+        let steps = [(0, false), (4, true), (8, true), (12, false), (16, true), (20, false)];
         assert_eq!(longest_masked(&steps), Some((4, 2)));
         assert_eq!(longest_masked(&steps[..1]), None);
         let next: Vec<_> = (0..7).map(|index| next_unmasked(&steps, index)).collect();
@@ -541,16 +567,17 @@ mod tests {
 
     #[test]
     fn a_sweep_is_judged() {
-        let pcs = (0..12).map(|index| step(index * 4, (5..8).contains(&index)));
-        let steps: Vec<_> = pcs.collect();
+        let steps: Vec<_> = (0..12).map(|index| (index * 4, (5..8).contains(&index))).collect();
+        let trace: Vec<_> = steps.iter().map(|&(pc, masked)| Step { pc, pstate: u32::from(masked) << 7 | 4 }).collect();
         let taken = |n: u64| Taken {
             n,
             pc: next_unmasked(&steps, n as usize).unwrap(),
-            late: 10 + (5..8).contains(&n) as u64 * (8 - n),
+            late: 10 + (5..8).contains(&n) as u64 * 8u64.saturating_sub(n),
         };
         let judged = |taken: Vec<Taken>, bound| {
-            let mut swept = Swept { taken, ..Swept::new("null", bound) };
-            judge(&mut swept, &Scenario { bound, ..SCENARIOS[0] }, &steps, 1, &mut |pc| format!("{pc:#x}"));
+            let at = taken.iter().map(|taken| taken.pc).collect();
+            let mut swept = Swept { taken, at, ..Swept::new("null", bound) };
+            judge(&mut swept, &Scenario { bound, ..SCENARIOS[0] }, &trace, 1, &mut |pc| format!("{pc:#x}"));
             swept
         };
         let all: Vec<_> = (0..12).map(taken).collect();
@@ -570,7 +597,7 @@ mod tests {
     #[test]
     fn what_the_program_says_is_read() {
         let text = "boot\r\nscenario null\r\nn 7\r\nwrong: x3 was 0x1, became 0x2\r\ntaken ffffffc080001234 a6\r\nn 8\r\nkernel panic: no\r\n";
-        let mut reader = Reader { scenarios: SCENARIOS, rest: Vec::new(), all: Vec::new(), n: 0, done: 0 };
+        let mut reader = Reader::new(SCENARIOS);
         for part in text.as_bytes().chunks(5) {
             reader.push(part, &mut |pc| format!("{pc:#x}")).unwrap();
         }
