@@ -99,6 +99,12 @@ pub fn has_input() -> bool {
     with_console(|console| !console.input.is_empty())
 }
 
+/// Whether the UART holds a byte that its interrupt has not taken yet.
+#[cfg(feature = "ktest")]
+pub fn is_receiving() -> bool {
+    with_console(|console| console.uart.as_mut().is_some_and(|uart| !uart.is_rx_fifo_empty()))
+}
+
 /// The CPU that holds the console, counted from 1; 0 when nobody does.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 

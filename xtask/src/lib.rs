@@ -29,6 +29,8 @@ pub mod machine;
 pub mod mutants;
 pub mod process;
 pub mod setup;
+pub mod steps;
+pub mod sweep;
 pub mod symbols;
 pub mod test;
 pub mod tool;

@@ -102,6 +102,9 @@ struct Arguments<'a> {
     ktest: Option<Word<'a>>,
     #[cfg(feature = "ktest")]
     seed: u64,
+    /// Whether EL0 may have interrupts come at every instruction.
+    #[cfg(feature = "ktest")]
+    sweep: bool,
 }
 
 impl<'a> Arguments<'a> {
@@ -119,6 +122,8 @@ impl<'a> Arguments<'a> {
             ktest: None,
             #[cfg(feature = "ktest")]
             seed: 0,
+            #[cfg(feature = "ktest")]
+            sweep: false,
         };
         for word in bootargs::words(line) {
             if word == *"--" {
@@ -156,6 +161,9 @@ impl<'a> Arguments<'a> {
             true
         } else if let Some(seed) = word.value_of("seed") {
             parse(seed).map(|seed| self.seed = seed).is_some()
+        } else if word == *"sweep" {
+            self.sweep = true;
+            true
         } else {
             false
         }
@@ -316,6 +324,10 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     #[cfg(feature = "ktest")]
     if let Some(name) = arguments.ktest {
         crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
+    }
+    #[cfg(feature = "ktest")]
+    if arguments.sweep {
+        crate::ktest::sweep::init();
     }
     if let Err(why) = fs::init(machine.initrd, &[("proc/counters", counters::text), ("proc/deaths", signal::deaths)]) {
         report::refuse(format_args!("{why}"));

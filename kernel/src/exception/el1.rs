@@ -33,6 +33,8 @@ extern "C" fn el1h_sync_handler(regs: &mut PtRegs) {
             inherit_daif(regs, esr);
             ktest::on_brk(regs, esr.iss() as u16);
         }
+        #[cfg(feature = "ktest")]
+        Ec::BREAKPOINT_CURRENT => ktest::sweep::on_breakpoint(regs),
         _ => report::exception("", regs, taken(Slot::El1hSync, esr, far)),
     }
 }
@@ -97,7 +99,7 @@ fn inherit_daif(regs: &PtRegs, esr: Esr) {
 
 /// An interrupt. On the way out the kernel itself may be preempted, if the interrupted code allows it.
 #[unsafe(no_mangle)]
-extern "C" fn el1h_irq_handler(_: &mut PtRegs) {
+extern "C" fn el1h_irq_handler(_regs: &mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El1hIrq as usize]);
     unmask!(0b1101);
     irq::handle();
@@ -105,6 +107,8 @@ extern "C" fn el1h_irq_handler(_: &mut PtRegs) {
     if sched::current().preempt.now() {
         sched::preempt();
     }
+    #[cfg(feature = "ktest")]
+    ktest::sweep::before_return(_regs);
 }
 
 /// An SError.

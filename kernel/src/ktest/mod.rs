@@ -11,6 +11,7 @@ mod program;
 mod report;
 mod slot;
 mod stack;
+pub mod sweep;
 
 use crate::percpu::PerCpu;
 use crate::site::{kind, point_macro};

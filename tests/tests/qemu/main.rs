@@ -20,6 +20,7 @@ mod machine;
 mod page;
 mod programs;
 mod strangers;
+mod sweep;
 mod trace;
 mod user_faults;
 
@@ -56,6 +57,7 @@ fn all() -> Vec<Trial> {
         page::trials(),
         programs::trials(),
         strangers::trials(),
+        sweep::trials(),
         trace::trials(),
         user_faults::trials(),
     ]

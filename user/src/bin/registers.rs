@@ -6,136 +6,38 @@
 #![no_std]
 #![no_main]
 
-use core::{arch::global_asm, fmt::Display, mem::offset_of, mem::size_of};
+#[path = "../rounds.rs"]
+mod rounds;
+
+use core::{fmt::Display, mem::size_of};
 use fastrand::Rng;
 use linux_raw_sys::{general as linux, ioctl};
+use rounds::{Base, CALL, Round, Routine};
 use user::{Args, Errno, Status, counters::Counters, eprintln, println, process, sys, time};
 
 user::entry!(main);
 
-/// All that a program can hold in registers.
-#[repr(C)]
-#[derive(Default)]
-struct Registers {
-    x: [u64; 31],
-    sp: u64,
-    nzcv: u64,
-    fpcr: u64,
-    fpsr: u64,
-    tpidr: u64,
-    v: [u128; 32],
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Round {
-    before: Registers,
-    after: Registers,
-}
-
-global_asm!(
-    include_str!("registers.S"),
-    BEFORE = const offset_of!(Round, before),
-    AFTER = const offset_of!(Round, after),
-    X = const offset_of!(Registers, x),
-    SP = const offset_of!(Registers, sp),
-    NZCV = const offset_of!(Registers, nzcv),
-    FPCR = const offset_of!(Registers, fpcr),
-    FPSR = const offset_of!(Registers, fpsr),
-    TPIDR = const offset_of!(Registers, tpidr),
-    V = const offset_of!(Registers, v),
-);
-
-type Routine = unsafe extern "C" fn(*mut Round);
-/// One system call.
-const CALL: [Routine; 2] = [call_by_sp, call_by_x30];
 /// A loop.
 const SPIN: [Routine; 2] = [spin_by_sp, spin_by_x30];
 
 unsafe extern "C" {
-    fn call_by_sp(round: *mut Round);
-    fn call_by_x30(round: *mut Round);
     fn spin_by_sp(round: *mut Round);
     fn spin_by_x30(round: *mut Round);
     fn look(round: *mut Round);
-}
-
-/// Which register points to the round; all others hold random values. Everything is done with both, each in a process of its
-/// own: where the one dies because its base did not hold, the other names that register.
-#[derive(Clone, Copy, PartialEq)]
-enum Base {
-    Sp,
-    X30,
-}
-
-impl Registers {
-    fn random(rng: &mut Rng) -> Registers {
-        Registers {
-            x: core::array::from_fn(|_| rng.u64(..)),
-            sp: rng.u64(..),
-            // The four flags.
-            nzcv: rng.u64(..) & 0xf << 28,
-            // AHP, DN, FZ and the rounding mode; the trap enables may be read-as-zero.
-            fpcr: rng.u64(..) & 0x1f << 22,
-            // QC and the cumulative exception flags.
-            fpsr: rng.u64(..) & (1 << 27 | 0x9f),
-            tpidr: rng.u64(..),
-            v: core::array::from_fn(|_| rng.u128(..)),
-        }
-    }
-
-    /// Says on standard error what differs in `found`; whether nothing does.
-    fn holds(&self, found: &Registers, context: &dyn Display) -> bool {
-        let mut holds = true;
-        let mut compare = |name: &dyn Display, expected: u128, found: u128| {
-            if expected != found {
-                holds = false;
-                eprintln!("registers: {context}: {name} was {expected:#x}, became {found:#x}");
-            }
-        };
-        for (n, (&expected, &found)) in self.x.iter().zip(&found.x).enumerate() {
-            compare(&format_args!("x{n}"), expected.into(), found.into());
-        }
-        for (n, (&expected, &found)) in self.v.iter().zip(&found.v).enumerate() {
-            compare(&format_args!("v{n}"), expected, found);
-        }
-        compare(&"SP", self.sp.into(), found.sp.into());
-        compare(&"NZCV", self.nzcv.into(), found.nzcv.into());
-        compare(&"FPCR", self.fpcr.into(), found.fpcr.into());
-        compare(&"FPSR", self.fpsr.into(), found.fpsr.into());
-        compare(&"TPIDR_EL0", self.tpidr.into(), found.tpidr.into());
-        holds
-    }
 }
 
 /// Runs one round in which x0.. hold what `set` puts there. Gives x0 as it became, and whether all other registers held.
 fn round(
     rng: &mut Rng,
     base: Base,
-    [by_sp, by_x30]: [Routine; 2],
+    routines: [Routine; 2],
     context: &dyn Display,
     set: impl FnOnce(&mut [u64; 31]),
 ) -> (u64, bool) {
-    // `after` holds other random values: what is not stored is found to differ.
-    let mut round = Round { before: Registers::random(rng), after: Registers::random(rng) };
+    let mut round = Round::random(rng);
     set(&mut round.before.x);
-    let here = (&raw mut round).expose_provenance() as u64;
-    let routine = match base {
-        Base::Sp => {
-            round.before.sp = here;
-            by_sp
-        }
-        Base::X30 => {
-            round.before.x[30] = here;
-            by_x30
-        }
-    };
-    // SAFETY: the routine changes `round` and, by the C ABI, nothing that Rust relies on; the system calls made through it
-    // write only to the scratch page.
-    unsafe { routine(&raw mut round) };
-    let x0 = round.after.x[0];
-    round.before.x[0] = x0;
-    (x0, round.before.holds(&round.after, context))
+    round.run(base, routines);
+    round.outcome(context)
 }
 
 /// What a call may return.
@@ -229,7 +131,7 @@ fn calls(rng: &mut Rng, base: Base, mut tell: impl FnMut(&dyn Display, u64, bool
     for (row, call) in calls.iter().enumerate() {
         let mut last = (0, true);
         for _ in 0..REPEAT {
-            let (x0, held) = round(rng, base, CALL, &call.name, |x| {
+            let (x0, held) = round(rng, base, CALL, &format_args!("registers: {}", call.name), |x| {
                 x[..call.used].copy_from_slice(&call.args[..call.used]);
                 // The kernel looks at w8 only.
                 x[8] = x[8] & !u64::from(u32::MAX) | u64::from(call.number);
@@ -303,7 +205,7 @@ fn spins(rng: &mut Rng, base: Base, interrupts: u64) -> bool {
     let mut spins = 0;
     loop {
         for _ in 0..BATCH {
-            let (x0, held) = round(rng, base, SPIN, &"spin", |x| x[0] = LOOPS);
+            let (x0, held) = round(rng, base, SPIN, &"registers: spin", |x| x[0] = LOOPS);
             if !held || !Exactly(0).matches(x0, "spin") {
                 return false;
             }
@@ -334,7 +236,7 @@ fn fresh() -> i32 {
     seen.before.sp = seen.after.sp;
     // The code since `_start` has used the flags.
     seen.before.nzcv = seen.after.nzcv;
-    i32::from(!seen.before.holds(&seen.after, &"new program"))
+    i32::from(!seen.before.holds(&seen.after, &"registers: new program"))
 }
 
 /// Fills all registers and becomes a new program. Returns only where that cannot be.
@@ -342,7 +244,7 @@ fn exec(rng: &mut Rng) -> i32 {
     let path = c"/bin/registers";
     let argv = process::Argv::new([c"registers", c"fresh"]).expect("two words fit");
     let environment = [0usize];
-    let (x0, _) = round(rng, Base::Sp, CALL, &"execve", |x| {
+    let (x0, _) = round(rng, Base::Sp, CALL, &"registers: execve", |x| {
         x[0] = path.as_ptr().expose_provenance() as u64;
         x[1] = argv.as_ptr().expose_provenance() as u64;
         x[2] = environment.as_ptr().expose_provenance() as u64;

@@ -283,12 +283,7 @@ pub fn watch(
     config: &Config,
     mut on: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let mem = config.mem.unwrap_or_else(|| config.needed_mem());
-    let memory = Memory::new(mem)?;
-    let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
-    std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
-        .context("the archive cannot be written")?;
-    let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
+    let Prepared { command, memory, archive } = prepare(hypervisor, config)?;
     let names = names(hypervisor, images, config);
     let mut archive = Some(archive);
     let on = |event: Event<'_>| {
@@ -318,6 +313,25 @@ pub fn watch(
     };
     let trace = config.trace.map(timeline).transpose()?;
     Ok(Outcome { code, timed_out, result, trace })
+}
+
+/// A machine that can be started, and the files that it reads.
+pub(crate) struct Prepared {
+    /// QEMU's command line.
+    pub(crate) command: Command,
+    memory: Memory,
+    archive: NamedTempFile,
+}
+
+/// Makes the files of a machine.
+pub(crate) fn prepare(hypervisor: &Hypervisor, config: &Config) -> Result<Prepared> {
+    let mem = config.mem.unwrap_or_else(|| config.needed_mem());
+    let memory = Memory::new(mem)?;
+    let mut archive = NamedTempFile::new().context("no temporary file can be made")?;
+    std::io::Write::write_all(&mut archive, &pack(&config.guests, config.gic)?)
+        .context("the archive cannot be written")?;
+    let command = command(hypervisor, config, mem, &memory.path(), archive.path())?;
+    Ok(Prepared { command, memory, archive })
 }
 
 /// Ctrl-], after which QEMU's own keys come.
