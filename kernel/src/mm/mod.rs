@@ -14,6 +14,7 @@
 pub mod frames;
 pub mod heap;
 pub mod kernel_map;
+mod numbers;
 pub mod stacks;
 pub mod user;
 

@@ -4,8 +4,11 @@
 //! first written to after a `fork`, in [`AddressSpace::serve`], which both the EL0 abort handler and the copy routines call before anything is called a fault.
 
 use super::kernel_map::{NORMAL, ROOT_LEVEL};
+use super::numbers::Numbers;
+use super::stacks::MAX_STACKS;
 use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
 use crate::sync::IrqLock;
+use aarch64_cpu::registers::{Readable, TCR_EL1};
 use aarch64_paging::Mapping;
 use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress, UpdatableDescriptor};
 use aarch64_paging::paging::{El1And0, MemoryRegion, PageTable, Translation, VaRange};
@@ -126,22 +129,18 @@ const STACK_GUARD: usize = 1 << 20;
 /// Where `mmap` looks for room, from here down.
 const MMAP_TOP: usize = USER_END - (1 << 30);
 
-/// Identifiers of address spaces: 8 bits are always there. 0 is the empty table's; only even ones are given out, so that a
-/// kernel that hides itself from EL0 can use the odd ones.
-static ASIDS: IrqLock<[bool; 128]> = IrqLock::new({
-    let mut used = [false; 128];
-    used[0] = true;
-    used
-});
+/// Identifiers of address spaces, for two of each program: while it becomes another one it has both. 0 is the empty table's; only
+/// even ones are given out, so that a kernel that hides itself from EL0 can use the odd ones.
+static ASIDS: IrqLock<Numbers<{ 2 * MAX_STACKS }>> = IrqLock::new(Numbers::new());
 
 struct Asid(usize);
 
 impl Asid {
     fn new() -> Result<Self, OutOfMemory> {
-        let mut used = ASIDS.lock();
-        let free = used.iter().position(|used| !used).ok_or(OutOfMemory)?;
-        used[free] = true;
-        Ok(Asid(free * 2))
+        // The boot code has them 16 bits wide where the CPU can; 8 bits are always there.
+        let bits = if TCR_EL1.is_set(TCR_EL1::AS) { 16 } else { 8 };
+        let number = ASIDS.lock().take((1 << bits) / 2 - 1).ok_or(OutOfMemory)?;
+        Ok(Asid(2 * (number + 1)))
     }
 }
 
@@ -151,7 +150,7 @@ impl Drop for Asid {
         unsafe {
             asm!("dsb ishst", "tlbi aside1is, {}", "dsb ish", "isb", in(reg) self.0 << 48, options(nostack, preserves_flags))
         };
-        ASIDS.lock()[self.0 / 2] = false;
+        ASIDS.lock().give_back(self.0 / 2 - 1);
     }
 }
 

@@ -6,8 +6,8 @@
 pub mod sleep;
 pub mod task;
 
-use crate::mm::OutOfMemory;
 use crate::mm::stacks::MAX_STACKS;
+use crate::mm::{OutOfMemory, heap};
 use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
 use crate::site::{kind, point_macro, trace_point};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
@@ -37,8 +37,10 @@ unsafe extern "C" {
     fn fp_load(state: *const FpState);
 }
 
-/// Tasks there can be, the idle one included.
-pub const MAX_TASKS: usize = 120;
+/// Tasks there can be, the idle one included, where there is enough RAM.
+pub const MAX_TASKS: usize = 1200;
+// A few stacks more: of each CPU's interrupts and overflow reports, and of tasks that are just being made.
+const _: () = assert!(MAX_TASKS + 3 * MAX_CPUS <= MAX_STACKS);
 
 /// The highest task identifier (Linux's default `pid_max`).
 const MAX_ID: Id = 32768;
@@ -93,11 +95,16 @@ fn set_current(task: &Task) {
     unsafe { asm!("msr sp_el0, {}", in(reg) pointer, options(nostack, preserves_flags)) };
 }
 
+/// Tasks there can be on this machine.
+pub fn max_tasks() -> usize {
+    MAX_TASKS.min(heap::max_calls())
+}
+
 /// An identifier for a new task, not used by any other; they count up, and start again at [`MAX_ID`].
 pub fn new_id() -> Result<Id, OutOfMemory> {
     static LAST: IrqLock<Id> = IrqLock::new(0);
     let tasks = TASKS.lock();
-    if tasks.len() + 1 >= MAX_TASKS {
+    if tasks.len() + 1 >= max_tasks() {
         return Err(OutOfMemory);
     }
     let mut last = LAST.lock();
