@@ -16,6 +16,7 @@ pub mod heap;
 pub mod kernel_map;
 mod numbers;
 pub mod stacks;
+mod tables;
 pub mod user;
 
 use drivers::dt::{Machine, Region};
