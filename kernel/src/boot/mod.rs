@@ -260,8 +260,7 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     }
     mm::heap::init(sched::MAX_TASKS);
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
-    let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
-    let machine = Machine::parse(blob).expect("the device tree was fine before");
+    let machine = machine.moved(blob, unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) });
     let arguments = Arguments::parse(machine.console.bootargs);
     log::info!(
         "Ventry {}: entered at EL{entry_el}, {} CPU{} (one is used), {} MiB, {}",
