@@ -335,9 +335,9 @@ pub fn copy_user_registers(to: &Task, tls: Option<u64>) {
     to.tls.store(tls.unwrap_or(own), Relaxed);
 }
 
-/// The timer's tick: whoever runs has had its turn, if another is ready.
+/// The timer's tick: whoever runs has had its turn, if another is ready. IRQs are masked.
 pub fn tick() {
-    let queue = run_queue().lock();
+    let queue = run_queue().lock_masked();
     if let Some(running) = &queue.running
         && !queue.ready.is_empty()
     {

@@ -205,6 +205,11 @@ impl Task {
         }))
     }
 
+    /// The registers that it is to return to EL0 with: the frame at the top of its kernel stack.
+    pub fn user_regs(&self) -> *mut PtRegs {
+        core::ptr::with_exposed_provenance_mut(self.stack.range().end - size_of::<PtRegs>())
+    }
+
     /// What it is doing.
     pub fn state(&self) -> State {
         match self.state.load(Relaxed) {
