@@ -73,13 +73,16 @@ static TABLE: [Syscall; TABLE_SIZE + 1] = {
     table
 };
 
-/// Numbers and calls; what a call gives back becomes its result.
+/// Numbers and calls. What a call gives back becomes its result, by a function of the same name, so that reports name it.
 macro_rules! calls {
-    ($(($number:ident, $call:path),)*) => {
-        &[$(($number, |regs| {
-            let result = $call(regs);
-            set_result(regs, result);
-        })),*]
+    ($(($number:ident, $family:ident::$call:ident),)*) => {
+        &[$({
+            fn $call(regs: &mut PtRegs) {
+                let result = $family::$call(regs);
+                set_result(regs, result);
+            }
+            ($number, $call as Syscall)
+        }),*]
     };
 }
 
