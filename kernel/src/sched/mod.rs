@@ -3,6 +3,7 @@
 //! Whoever wants another task to run says so ([`Task::set_need_resched`]); the switch is made where it is safe: on the way out of an
 //! exception, or where a task waits. Nothing here knows of exceptions: a new task's first pc comes from its creator.
 
+pub mod family;
 pub mod sleep;
 pub mod task;
 
@@ -15,7 +16,6 @@ use crate::uaccess;
 use crate::{bug_on, warn_on};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
@@ -116,11 +116,12 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
     }
 }
 
-/// Enters a new task and makes it ready.
+/// Enters a new task, a child of the one that is its parent, and makes it ready.
 pub fn spawn(task: Arc<Task>) {
     // SAFETY: a nop, unless traced; the task is held here.
     unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
     TASKS.lock().insert(task.id, task.clone());
+    find(task.parent.load(Relaxed)).iter().for_each(|parent| family::adopt(parent, &task));
     run_queue().lock().ready.push_back(task);
 }
 
@@ -129,9 +130,10 @@ pub fn find(id: Id) -> Option<Arc<Task>> {
     TASKS.lock().get(&id).cloned()
 }
 
-/// All tasks but the idle one.
-pub fn tasks() -> Vec<Arc<Task>> {
-    TASKS.lock().values().cloned().collect()
+/// All tasks but the idle one, each looked up when it is its turn.
+pub fn tasks() -> impl Iterator<Item = Arc<Task>> {
+    let next = |last: Id| TASKS.lock().range(last + 1..).next().map(|(_, task)| task.clone());
+    core::iter::successors(next(0), move |last| next(last.id))
 }
 
 /// The task whose kernel stack is `stack`, for reports.
@@ -139,9 +141,10 @@ pub fn owner_of_stack(stack: &core::ops::Range<usize>) -> Option<Id> {
     TASKS.try_lock()?.values().find(|task| task.stack.range() == *stack).map(|task| task.id)
 }
 
-/// Forgets a zombie that has been waited for.
+/// Forgets a zombie child of the running task, which has waited for it.
 pub fn forget(id: Id) {
     let task = TASKS.lock().remove(&id);
+    task.iter().for_each(|task| family::leave(current(), task));
     warn_on!(task.is_none_or(|task| task.state() != State::Zombie));
 }
 
