@@ -2,9 +2,9 @@
 
 use crate::explain::log::{self, Found, Seen};
 use crate::explain::report::{self, Form};
-use crate::hyp::linux::Linux;
 use crate::hyp::{self, Guest};
 use crate::images::{Hypervisor, Images};
+use crate::linux::Linux;
 use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;

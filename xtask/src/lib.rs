@@ -23,6 +23,7 @@ pub mod explain;
 pub mod gdb;
 pub mod hyp;
 pub mod images;
+pub mod linux;
 pub mod machine;
 pub mod mutants;
 pub mod process;
