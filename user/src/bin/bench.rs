@@ -398,16 +398,17 @@ fn timer(interrupts: u64) -> i64 {
 /// Switches that an interrupt makes, back and forth between two processes that do nothing but count; a child's beginning and end are
 /// taken off.
 fn preemptions(times: u64) -> Batch {
-    let turns = times / 2;
     spin(&mut [0]);
-    let turn = spin(&mut [0]).time;
-    let work = turns * turn as u64 / 2;
+    // Two instructions each; the child's end is in the last turn, which must be as well to be told from an interrupt.
+    let turn = spin(&mut [0]).time as u64 / 2;
+    let (little, much) = (turn / 4, times / 2 * turn);
     // A turn may end between the fork and the first look at the counter.
-    let without = (0..10).map(|_| away(baseline, 0, 4)).find(|found| !matches!(found, Ok((_, turns)) if *turns != 1));
+    let without =
+        (0..10).map(|_| away(baseline, little, 4)).find(|found| !matches!(found, Ok((_, turns)) if *turns != 1));
     let (without, one) = without.unwrap_or(Err(Errno::EAGAIN))?;
-    let (with, all) = away(section, work, turns as usize + 4)?;
+    let (with, all) = away(section, much, times as usize / 2 + 4)?;
     let turns = all.saturating_sub(one).max(1);
-    Ok((with - without - 2 * work as i64 - LOOP * turns as i64, 2 * turns))
+    Ok((with - without - 2 * (much - little) as i64 - LOOP * turns as i64, 2 * turns))
 }
 
 /// Looks at the counter beside a child that counts to `work`, by two instructions each time, until it was interrupted `gaps` times;
