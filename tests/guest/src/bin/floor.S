@@ -111,24 +111,35 @@
     calls   checks, 1, 0
     calls   full, 1, 1
 
+// x19 = what is acknowledged and ended.
+    .macro  acknowledge_v3
+    mrs     x19, icc_iar1_el1
+    .endm
+    .macro  end_v3
+    msr     icc_eoir1_el1, x19
+    .endm
+    .macro  acknowledge_v2
+    mov     x20, #{GICC}
+    ldr     w19, [x20, #0xc]
+    .endm
+    .macro  end_v2
+    str     w19, [x20, #0x10]
+    .endm
+
 // The timer's interrupt: it is counted, and the next one set. x28 of EL0 is how many ticks later.
-    .macro  interrupts name, acknowledge:vararg
+    .macro  interrupts gic
     .balign 2048
-    .global \name
-\name:
+    .global interrupts_\gic
+interrupts_\gic:
     .skip   0x400
     reserve 0
-    b       2f
+    save
+    b       leave
     .balign 128
     reserve 0
     b       1f
 1:  save
-    \acknowledge
-2:  save
-    b       leave
-    .endm
-
-    .macro  tick
+    acknowledge_\gic
     mrs     x9, cntv_cval_el0
     add     x9, x9, x28
     msr     cntv_cval_el0, x9
@@ -136,10 +147,13 @@
     ldr     x11, [x10]
     add     x11, x11, #1
     str     x11, [x10]
+    end_\gic
+    look
+    restore
     .endm
 
-    interrupts interrupts_v3, mrs x19, icc_iar1_el1; tick; msr icc_eoir1_el1, x19; look; restore
-    interrupts interrupts_v2, mov x20, #{GICC}; ldr w19, [x20, #0xc]; tick; str w19, [x20, #0x10]; look; restore
+    interrupts v3
+    interrupts v2
 
     .balign 8
 table:
