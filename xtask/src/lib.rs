@@ -28,6 +28,7 @@ pub mod machine;
 pub mod mutants;
 pub mod process;
 pub mod setup;
+pub mod steps;
 pub mod symbols;
 pub mod test;
 pub mod tool;
