@@ -25,7 +25,7 @@ const EXEC: &CStr = c"--exec";
 /// Batches of a row.
 const BATCHES: usize = 9;
 /// How often a short batch repeats at most.
-const SHORT_REPEATS: u64 = 16;
+const SHORT_REPEATS: u64 = 1;
 
 /// A call that no kernel has.
 const UNKNOWN: u32 = 4000;
@@ -71,29 +71,29 @@ fn main(mut args: Args) -> i32 {
     };
     let bench = Bench { short, wanted: args };
 
-    bench.row("boot", 1, |_| Ok((boot, 1)));
-    bench.row("getpid", 2000, |n| Ok((section(&mut || calls(__NR_getpid, n)), n)));
-    bench.row("unknown", 2000, |n| Ok((section(&mut || calls(UNKNOWN, n)), n)));
-    bench.row("page", 256, first_writes);
-    bench.row("fork", 20, |n| children(n, || 0));
-    bench.row("fork.page", 8, fork_pages);
-    bench.row("fault", 20, |n| children(n, null_write));
-    bench.row("exec", 20, |n| execs(path, n));
+    bench.row("boot", 1, &|_| Ok((boot, 1)));
+    bench.row("getpid", 2000, &|n| Ok((section(&mut || calls(__NR_getpid, n)), n)));
+    bench.row("unknown", 2000, &|n| Ok((section(&mut || calls(UNKNOWN, n)), n)));
+    bench.row("page", 256, &first_writes);
+    bench.row("fork", 20, &|n| children(n, || 0));
+    bench.row("fork.page", 8, &fork_pages);
+    bench.row("fault", 20, &|n| children(n, null_write));
+    bench.row("exec", 20, &|n| execs(path, n));
     for (row, others, rounds) in
         [("yield.1", 1, 500), ("yield.10", 10, 100), ("yield.100", 100, 10), ("yield.1000", 1000, 4)]
     {
         let helper = || loop {
             calls(__NR_sched_yield, 1);
         };
-        bench.row_beside(others, helper, row, rounds, |n| {
+        bench.row_beside(others, helper, row, rounds, &|n| {
             Ok((section(&mut || calls(__NR_sched_yield, n)), n * (others as u64 + 1)))
         });
     }
     for (row, sleepers) in [("timer", 0), ("timer.1", 1), ("timer.10", 10), ("timer.100", 100), ("timer.1000", 1000)] {
         let helper = || sys::nanosleep(1000 * time::SECOND).map_or(1, |()| 0);
-        bench.row_beside(sleepers, helper, row, 20, |n| Ok((timer(n), n)));
+        bench.row_beside(sleepers, helper, row, 20, &|n| Ok((timer(n), n)));
     }
-    bench.row("preempt", 20, preemptions);
+    bench.row("preempt", 20, &preemptions);
     0
 }
 
@@ -106,19 +106,12 @@ struct Bench {
 
 impl Bench {
     /// Does a row, if it is wanted. `batch` repeats its operation so often, or does so many times several.
-    fn row(&self, name: &str, repeats: u64, batch: impl FnMut(u64) -> Batch) {
+    fn row(&self, name: &str, repeats: u64, batch: &dyn Fn(u64) -> Batch) {
         self.row_beside(0, || 0, name, repeats, batch);
     }
 
     /// The same while so many other processes do `helper`.
-    fn row_beside(
-        &self,
-        helpers: usize,
-        helper: fn() -> i32,
-        name: &str,
-        repeats: u64,
-        mut batch: impl FnMut(u64) -> Batch,
-    ) {
+    fn row_beside(&self, helpers: usize, helper: fn() -> i32, name: &str, repeats: u64, batch: &dyn Fn(u64) -> Batch) {
         let mut wanted = self.wanted.clone().peekable();
         if wanted.peek().is_some() && !wanted.any(|word| word.to_bytes() == name.as_bytes()) {
             return;
@@ -175,19 +168,23 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Other processes; killed when dropped.
+/// Other processes; killed when dropped. Their numbers are in memory of its own, as what is on the stack would cost each fork.
 struct Helpers {
-    pids: [i32; 1000],
+    pids: *mut i32,
     count: usize,
 }
 
 impl Helpers {
     /// Starts them, and gives each time to get where it stays.
     fn start(count: usize, helper: fn() -> i32) -> Result<Helpers, Failure> {
-        let mut helpers = Helpers { pids: [0; 1000], count: 0 };
+        let mut helpers = Helpers { pids: core::ptr::null_mut(), count: 0 };
+        if count > 0 {
+            helpers.pids = sys::mmap(count * size_of::<i32>(), PROT_READ | PROT_WRITE).map_err(Failure::Batch)?.cast();
+        }
         while helpers.count < count {
             let pid = process::spawn(helper).map_err(|errno| Failure::Helpers(helpers.count, count, errno))?;
-            helpers.pids[helpers.count] = pid;
+            // SAFETY: there is room for `count`.
+            unsafe { helpers.pids.add(helpers.count).write(pid) };
             helpers.count += 1;
         }
         if count > 0 {
@@ -195,15 +192,20 @@ impl Helpers {
         }
         Ok(helpers)
     }
+
+    fn pids(&self) -> impl Iterator<Item = i32> {
+        // SAFETY: so many are written.
+        (0..self.count).map(|index| unsafe { self.pids.add(index).read() })
+    }
 }
 
 impl Drop for Helpers {
     fn drop(&mut self) {
-        for &pid in &self.pids[..self.count] {
-            sys::kill(pid, Signal::SIGKILL).expect("a child can be killed");
-        }
-        for &pid in &self.pids[..self.count] {
-            process::wait(pid).expect("a child can be waited for");
+        self.pids().for_each(|pid| sys::kill(pid, Signal::SIGKILL).expect("a child can be killed"));
+        self.pids().for_each(|pid| _ = process::wait(pid).expect("a child can be waited for"));
+        if self.count > 0 {
+            // SAFETY: nobody looks there any more.
+            unsafe { sys::munmap(self.pids.cast(), self.count * size_of::<i32>()) }.expect("it is mapped");
         }
     }
 }
@@ -401,12 +403,13 @@ fn preemptions(times: u64) -> Batch {
     spin(&mut [0]);
     // Two instructions each; the child's end is in the last turn, which must be as well to be told from an interrupt.
     let turn = spin(&mut [0]).time as u64 / 2;
-    let (little, much) = (turn / 4, times / 2 * turn);
+    let turns = (times / 2).max(1);
+    let (little, much) = (turn / 4, turns * turn);
     // A turn may end between the fork and the first look at the counter.
     let without =
         (0..10).map(|_| away(baseline, little, 4)).find(|found| !matches!(found, Ok((_, turns)) if *turns != 1));
     let (without, one) = without.unwrap_or(Err(Errno::EAGAIN))?;
-    let (with, all) = away(section, much, times as usize / 2 + 4)?;
+    let (with, all) = away(section, much, turns as usize + 4)?;
     let turns = all.saturating_sub(one).max(1);
     Ok((with - without - 2 * (much - little) as i64 - LOOP * turns as i64, 2 * turns))
 }
