@@ -242,10 +242,12 @@ pub fn el2(hypervisor: &Hypervisor, images: &Images, machine: &Machine) -> Resul
 /// Boot arguments of a Linux without what is on for safety's sake, and for tracing.
 const LEAN: &str = "mitigations=off nokaslr kpti=off init_on_alloc=0 audit=0 randomize_kstack_offset=off";
 
-/// What the same program's rows cost on Debian's Linux.
-pub fn linux(images: &Images, linux: &Linux, machine: &Machine, lean: bool) -> Result<Found> {
+/// What the same program's rows among `rows` cost on Debian's Linux.
+pub fn linux(images: &Images, linux: &Linux, machine: &Machine, rows: &[Row], lean: bool) -> Result<Found> {
+    let is_programs = |row: &&Row| [Source::Quiet, Source::Ticking].contains(&row.source);
+    let names: Vec<_> = rows.iter().filter(is_programs).map(|row| row.name).collect();
     let append = if lean { LEAN } else { "" };
-    let config = Config { timeout: Some(LINUX_LIMIT), ..program(images, machine, append, &[])? };
+    let config = Config { timeout: Some(LINUX_LIMIT), ..program(images, machine, append, &names)? };
     let outcome = linux::run(images, linux, &config)?;
     ensure!(!outcome.timed_out, "Linux did not end in its time; it said:\n{}", outcome.console);
     rows_of(&outcome.console)

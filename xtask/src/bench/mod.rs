@@ -182,9 +182,9 @@ pub fn entries(root: &Path, figures: &Figures, request: &Request) -> Result<Vec<
         for &against in against {
             let linux = linux.clone();
             jobs.push((
-                format!("{}, which takes minutes to boot", against.name()),
+                format!("{}, which may take minutes", against.name()),
                 Box::new(move || {
-                    let found = measure::linux(images, &linux, machine, against == Against::LinuxLean)?;
+                    let found = measure::linux(images, &linux, machine, rows, against == Against::LinuxLean)?;
                     Ok(vec![Told::Other(against.name(), found)])
                 }),
             ));
