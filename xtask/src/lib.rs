@@ -13,6 +13,7 @@
 //!
 //! All of it may be called from many threads at once.
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod console;
@@ -23,10 +24,12 @@ pub mod explain;
 pub mod gdb;
 pub mod hyp;
 pub mod images;
+pub mod linux;
 pub mod machine;
 pub mod mutants;
 pub mod process;
 pub mod setup;
+pub mod steps;
 pub mod symbols;
 pub mod test;
 pub mod tool;

@@ -145,8 +145,15 @@ pub struct Outcome {
 
 /// Runs a machine to its end and keeps what it says.
 pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
+    keep(|on| watch(images, config, on))
+}
+
+/// Keeps what a machine says that `watch` runs to its end.
+pub(crate) fn keep(
+    watch: impl FnOnce(&mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)>,
+) -> Result<Outcome> {
     let (mut console, mut records) = (Vec::new(), Vec::new());
-    let (code, timed_out) = watch(images, config, |event| {
+    let (code, timed_out) = watch(&mut |event| {
         match event {
             Event::Console(text) => console.extend(text),
             Event::Record(json) => records.push(serde_json::from_slice(json).with_context(|| {
@@ -162,12 +169,7 @@ pub fn run(images: &Images, config: &Config) -> Result<Outcome> {
 /// Runs a machine to its end, gives `on` what it says as soon as it says it, and returns the exit code and whether time
 /// was over. The machine is ended when `on` fails.
 pub fn watch(images: &Images, config: &Config, on: impl FnMut(Event<'_>) -> Result<()>) -> Result<(u8, bool)> {
-    let host = match &config.program {
-        Program::Host(path) => Some(path.as_path()),
-        _ => None,
-    };
-    let names = Names::new(images, host);
-    watch_command(command(images, config)?, &config.input, config.timeout, names, on)
+    watch_command(command(images, config)?, &config.input, config.timeout, config.program.names(images), on)
 }
 
 /// The same for a QEMU command, with names for what its console speaks of.
@@ -248,23 +250,52 @@ fn stamped(guest: &str, json: &[u8]) -> Option<Vec<u8>> {
 /// The QEMU command for a machine. Checks that the program exists, and makes the archive it needs.
 pub fn command(images: &Images, config: &Config) -> Result<Command> {
     ensure!(config.ktest.is_none() || images.ktest, "an in-kernel test needs the kernel built with them");
-    let (mut initramfs, mut init) = (images.initramfs.clone(), None);
-    match &config.program {
-        Program::Init => {}
-        Program::Named(name) => {
-            ensure!(
-                images.programs.contains_key(name),
-                "there is no program `{name}`; there are: {}",
-                images.programs.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-            );
-            init = Some(format!("/bin/{name}"));
-        }
-        Program::Host(path) => {
-            let (archive, inside) = images.with_host_program(path)?;
-            initramfs = archive;
-            init = Some(format!("/{inside}"));
+    let (archive, init) = config.program.find(images)?;
+    let mut command = hardware(config)?;
+    command.args(["-semihosting-config", "enable=on,target=native"]);
+    if config.entry_el == 3 {
+        boot_at_el3(&mut command, images.image.to_str().context("the checkout's path is not UTF-8")?);
+    } else {
+        command.arg("-kernel").arg(&images.image);
+        command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&archive));
+        command.args(["-append", &boot_arguments(config, init.as_deref())]);
+    }
+    command.args(&config.qemu_args);
+    Ok(command)
+}
+
+impl Program {
+    /// The archive that has it, and where it is in that; nowhere where the kernel knows by itself. Checks that it exists.
+    pub(crate) fn find(&self, images: &Images) -> Result<(PathBuf, Option<String>)> {
+        match self {
+            Program::Init => Ok((images.initramfs.clone(), None)),
+            Program::Named(name) => {
+                ensure!(
+                    images.programs.contains_key(name),
+                    "there is no program `{name}`; there are: {}",
+                    images.programs.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+                );
+                Ok((images.initramfs.clone(), Some(format!("/bin/{name}"))))
+            }
+            Program::Host(path) => {
+                let (archive, inside) = images.with_host_program(path)?;
+                Ok((archive, Some(format!("/{inside}"))))
+            }
         }
     }
+
+    /// Names for what a machine that runs it speaks of.
+    pub(crate) fn names(&self, images: &Images) -> Names {
+        let host = match self {
+            Program::Host(path) => Some(path.as_path()),
+            Program::Init | Program::Named(_) => None,
+        };
+        Names::new(images, host)
+    }
+}
+
+/// The QEMU command for a machine that has nothing to boot yet.
+pub(crate) fn hardware(config: &Config) -> Result<Command> {
     let mut machine = format!("virt,gic-version={}", config.gic);
     match config.entry_el {
         1 => {}
@@ -281,7 +312,6 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
     command.args(["-M", &machine, "-cpu", &config.cpu]);
     command.args(["-smp", &config.smp.to_string(), "-m", &format!("{}M", config.mem)]);
     command.args(["-nic", "none", "-display", "none", "-no-reboot"]);
-    command.args(["-semihosting-config", "enable=on,target=native"]);
     let serial = match config.input {
         Input::Pty => "pty",
         _ if terminal(&config.input) => "mon:stdio",
@@ -291,14 +321,6 @@ pub fn command(images: &Images, config: &Config) -> Result<Command> {
     if let Some(shift) = config.icount {
         command.args(["-icount", &format!("shift={shift},sleep=off")]);
     }
-    if config.entry_el == 3 {
-        boot_at_el3(&mut command, images.image.to_str().context("the checkout's path is not UTF-8")?);
-    } else {
-        command.arg("-kernel").arg(&images.image);
-        command.arg("-initrd").arg(config.initramfs.as_ref().unwrap_or(&initramfs));
-        command.args(["-append", &boot_arguments(config, init.as_deref())]);
-    }
-    command.args(&config.qemu_args);
     Ok(command)
 }
 
@@ -344,13 +366,18 @@ fn boot_arguments(config: &Config, init: Option<&str>) -> String {
     if let Some(path) = init {
         let _ = write!(line, " init={}", word(path));
     }
-    if !config.args.is_empty() {
+    push_arguments(&mut line, &config.args);
+    line
+}
+
+/// Appends the arguments of the first program to boot arguments.
+pub(crate) fn push_arguments(line: &mut String, args: &[String]) {
+    if !args.is_empty() {
         line.push_str(" --");
-        for argument in &config.args {
+        for argument in args {
             let _ = write!(line, " {}", word(argument));
         }
     }
-    line
 }
 
 /// A boot argument, quoted where it must be.

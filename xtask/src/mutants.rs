@@ -3,7 +3,7 @@
 //! `tests/mutants.toml` lists them. Each is tried in a copy of the checkout's tracked files, so the checkout itself is
 //! never touched; all share one target folder, so that only what a mutation changes is built again.
 
-use crate::hyp::linux::{self, Linux};
+use crate::linux::{self, Linux};
 use crate::{test, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;

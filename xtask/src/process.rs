@@ -211,6 +211,11 @@ impl Running {
         }
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
     /// Sends it a signal; one that is gone takes none, which is no error.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill(self.target, signal);

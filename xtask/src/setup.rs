@@ -1,6 +1,6 @@
 //! What the project needs on this machine: found out, and brought where it is missing.
 
-use crate::hyp::linux::Linux;
+use crate::linux::Linux;
 use crate::machine;
 use crate::tool::{Version, run, version_of};
 use crate::toolchain::{self, Compiler, TARGET};

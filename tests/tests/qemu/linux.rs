@@ -10,8 +10,8 @@ use libtest_mimic::Trial;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use xtask::hyp::linux::Linux;
 use xtask::hyp::{Config, Guest, LINUX};
+use xtask::linux::Linux;
 use xtask::machine::Input;
 use xtask::workspace;
 

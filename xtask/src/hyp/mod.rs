@@ -1,10 +1,9 @@
 //! A machine that the hypervisor runs, and the guests on it.
 
-pub mod linux;
 pub mod tree;
 
-use self::linux::Linux;
 use crate::images::{Hypervisor, Images, ustar};
+use crate::linux::{self, Linux};
 use crate::machine::{self, Event, Input, option_value};
 use crate::process::{INTERRUPT_CODE, interrupted, terminal};
 use crate::symbols::{Files, Names};

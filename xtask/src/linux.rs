@@ -1,20 +1,24 @@
-//! A Linux to run as a guest: Debian's kernel for arm64 and an initramfs around its static busybox.
+//! A Linux: Debian's kernel for arm64. With an initramfs around its static busybox it is a guest of the hypervisor; on the bare
+//! machine ([`run`]) it runs what our own kernel runs, so that the two can be compared.
 //!
-//! Both come as packages, by a set-up of apt's own (its lists, its cache, nothing installed), so that neither root nor a
-//! second architecture of the system is needed; where from, the system's configuration says.
+//! Kernel and busybox come as packages, by a set-up of apt's own (its lists, its cache, nothing installed), so that neither root
+//! nor a second architecture of the system is needed; where from, the system's configuration says.
 
-use crate::tool::run;
+use crate::images::Images;
+use crate::machine::{Config, Outcome, hardware, keep, push_arguments, watch_command};
+use crate::tool;
 use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::read::GzDecoder;
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What the guest runs first.
-const INIT: &[u8] = include_bytes!("init.sh");
+/// What a guest runs first.
+const INIT: &[u8] = include_bytes!("linux.sh");
 
 /// Boot arguments of a guest when nothing else is said.
 pub const APPEND: &str = "console=ttyAMA0";
@@ -56,7 +60,7 @@ impl Linux {
     /// Makes the initramfs.
     pub fn make_initramfs(&self) -> Result<()> {
         let busybox = fs::read(&self.busybox).with_context(|| format!("{} cannot be read", self.busybox.display()))?;
-        workspace::write(&self.initramfs, &initramfs(&busybox)?)
+        workspace::write(&self.initramfs, &guest_initramfs(&busybox)?)
     }
 
     /// Brings the kernel and busybox, by apt.
@@ -70,7 +74,7 @@ impl Linux {
         }
         let apt = Apt::new(&self.folder)?;
         // One list of packages that cannot be had now need not be the one that matters.
-        if let Err(error) = run(&mut apt.command("apt-get", &["update"])) {
+        if let Err(error) = tool::run(&mut apt.command("apt-get", &["update"])) {
             eprintln!("xtask: {error:#}; going on");
         }
         let kernel = KERNELS.iter().find_map(|name| apt.dependency(name, "linux-image-"));
@@ -133,40 +137,97 @@ impl Apt {
 
     /// Downloads a package and unpacks it into a folder.
     fn unpack(&self, name: &str) -> Result<PathBuf> {
-        run(&mut self.command("apt-get", &["download", name]))?;
+        tool::run(&mut self.command("apt-get", &["download", name]))?;
         let prefix = format!("{name}_");
         let files = fs::read_dir(&self.folder).context("apt's folder cannot be read")?;
         let package = files.flatten().find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
         let package = package.with_context(|| format!("apt downloaded no {name}"))?.path();
         let folder = self.folder.join(name);
-        run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder]))?;
+        tool::run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder]))?;
         Ok(folder)
     }
 }
 
-/// An initramfs: busybox, and a script as init.
-fn initramfs(busybox: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = Vec::new();
-    let mut add = |name: &str, kind, mode, device: Option<(u32, u32)>, bytes: &[u8]| -> Result<()> {
-        let (major, minor) = device.unwrap_or_default();
-        let entry = Builder::new(name).mode(mode).set_mode_file_type(kind).rdev_major(major).rdev_minor(minor);
-        let mut writer = entry.write(&mut archive, u32::try_from(bytes.len())?);
-        std::io::Write::write_all(&mut writer, bytes)?;
-        writer.finish()?;
-        Ok(())
-    };
-    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
-        add(folder, ModeFileType::Directory, 0o755, None, &[])?;
-    }
-    // For the kernel to open before init mounts the rest.
-    add("dev/console", ModeFileType::Char, 0o600, Some((5, 1)), &[])?;
-    add("bin/busybox", ModeFileType::Regular, 0o755, None, busybox)?;
-    add("init", ModeFileType::Regular, 0o755, None, INIT)?;
-    trailer(&mut archive).context("the initramfs cannot be made")?;
-    Ok(archive)
+/// Runs the machine of `config` with `linux` instead of our kernel, to its end: the same archive of programs, the same one of
+/// them first, with the same arguments; its end is the machine's, with exit code 0 whatever its own was. Of `config`, what is
+/// said to our kernel alone (`log`, `records`, `tracing`) has no effect.
+pub fn run(images: &Images, linux: &Linux, config: &Config) -> Result<Outcome> {
+    let (archive, init) = config.program.find(images)?;
+    let folder = tempfile::tempdir().context("no folder for what Linux boots")?;
+    let [kernel, initramfs] = ["Image", "initramfs.cpio"].map(|name| folder.path().join(name));
+    let read = |path: &Path| fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let image = unpacked(read(&linux.kernel)?).with_context(|| linux.kernel.display().to_string())?;
+    workspace::write(&kernel, &image)?;
+    workspace::write(&initramfs, &initramfs_of(&read(config.initramfs.as_ref().unwrap_or(&archive))?)?)?;
+    // Quiet to the end: its report of init's end, which is a panic to it, would follow what init prints.
+    let init = init.as_deref().unwrap_or("/bin/init");
+    let mut line = format!("console=ttyAMA0 quiet loglevel=0 panic=-1 {} rdinit={init}", config.append);
+    push_arguments(&mut line, &config.args);
+    let mut command = hardware(&Config { tracing: None, ..config.clone() })?;
+    command.arg("-kernel").arg(&kernel).arg("-initrd").arg(&initramfs).args(["-append", &line]);
+    command.args(&config.qemu_args);
+    keep(|on| watch_command(command, &config.input, config.timeout, config.program.names(images), on))
 }
 
-/// A kernel as the hypervisor takes it: what is packed by gzip, alone or in an EFI program that unpacks itself, is unpacked.
+/// An archive of cpio's, as Linux reads them.
+#[derive(Default)]
+struct Initramfs(Vec<u8>);
+
+impl Initramfs {
+    fn add(&mut self, name: &str, kind: ModeFileType, mode: u32, device: (u32, u32), bytes: &[u8]) -> Result<()> {
+        let entry = Builder::new(name).mode(mode).set_mode_file_type(kind).rdev_major(device.0).rdev_minor(device.1);
+        let mut writer = entry.write(&mut self.0, u32::try_from(bytes.len())?);
+        writer.write_all(bytes)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    fn folder(&mut self, name: &str) -> Result<()> {
+        self.add(name, ModeFileType::Directory, 0o755, (0, 0), &[])
+    }
+
+    fn program(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.add(name, ModeFileType::Regular, 0o755, (0, 0), bytes)
+    }
+
+    /// The console, for the kernel to open before init could mount anything; it ends the archive.
+    fn end(mut self) -> Result<Vec<u8>> {
+        self.folder("dev")?;
+        self.add("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
+        trailer(&mut self.0).context("the initramfs cannot be made")?;
+        Ok(self.0)
+    }
+}
+
+/// That of a guest: busybox, and a script as init.
+fn guest_initramfs(busybox: &[u8]) -> Result<Vec<u8>> {
+    let mut initramfs = Initramfs::default();
+    for folder in ["bin", "proc", "sys", "tmp"] {
+        initramfs.folder(folder)?;
+    }
+    initramfs.program("bin/busybox", busybox)?;
+    initramfs.program("init", INIT)?;
+    initramfs.end()
+}
+
+/// The files of one of our kernel's archives.
+fn initramfs_of(ustar: &[u8]) -> Result<Vec<u8>> {
+    let (mut initramfs, mut folders) = (Initramfs::default(), BTreeSet::new());
+    for entry in tar::Archive::new(ustar).entries()? {
+        let mut entry = entry?;
+        let (name, mut bytes) = (entry.path()?.display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes)?;
+        if let Some((folder, _)) = name.rsplit_once('/')
+            && folders.insert(folder.to_string())
+        {
+            initramfs.folder(folder)?;
+        }
+        initramfs.program(&name, &bytes)?;
+    }
+    initramfs.end()
+}
+
+/// A kernel as the hypervisor and QEMU take it: what is packed by gzip, alone or in an EFI program that unpacks itself, is unpacked.
 pub fn unpacked(image: Vec<u8>) -> Result<Vec<u8>> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
     let packed = match image.get(..8) {
@@ -190,8 +251,8 @@ pub fn unpacked(image: Vec<u8>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::ustar;
     use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
 
     #[test]
     fn packed_kernels_are_unpacked() {
@@ -213,25 +274,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_initramfs_holds_what_the_kernel_looks_for() {
-        let archive = initramfs(b"\x7fELF").unwrap();
-        let (mut found, mut rest) = (Vec::new(), &archive[..]);
+    type Found = (String, u32, (u32, u32), Vec<u8>);
+
+    /// What is in an archive: name, mode, device, bytes.
+    fn contents(archive: &[u8]) -> Vec<Found> {
+        let (mut found, mut rest) = (Vec::new(), archive);
         loop {
             let mut reader = cpio::NewcReader::new(rest).unwrap();
             let entry = reader.entry().clone();
             if entry.is_trailer() {
-                break;
+                return found;
             }
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).unwrap();
             found.push((entry.name().to_string(), entry.mode(), (entry.rdev_major(), entry.rdev_minor()), bytes));
             rest = reader.finish().unwrap();
         }
+    }
+
+    #[test]
+    fn an_initramfs_holds_what_the_kernel_looks_for() {
+        let found = contents(&guest_initramfs(b"\x7fELF").unwrap());
         let entry = |name: &str| found.iter().find(|entry| entry.0 == name).unwrap();
         assert_eq!((entry("init").1, &*entry("init").3), (0o100_755, INIT));
         assert_eq!((entry("dev/console").1, entry("dev/console").2), (0o020_600, (5, 1)));
         assert_eq!((entry("bin/busybox").1, &*entry("bin/busybox").3), (0o100_755, &b"\x7fELF"[..]));
         assert_eq!(entry("proc").1, 0o040_755);
+    }
+
+    #[test]
+    fn an_archive_of_programs_becomes_an_initramfs() {
+        let files = ["bin/hello", "bin/init", "exec/a b"].map(|name| (name.to_string(), name.as_bytes().to_vec()));
+        let found = contents(&initramfs_of(&ustar(&files).unwrap()).unwrap());
+        let file = |name: &str| (name.to_string(), 0o100_755, (0, 0), name.as_bytes().to_vec());
+        let folder = |name: &str| (name.to_string(), 0o040_755, (0, 0), vec![]);
+        let console = ("dev/console".to_string(), 0o020_600, (5, 1), vec![]);
+        let programs = [folder("bin"), file("bin/hello"), file("bin/init"), folder("exec"), file("exec/a b")];
+        assert_eq!(found, [&programs[..], &[folder("dev"), console]].concat());
     }
 }
