@@ -126,13 +126,15 @@ impl<'a> Machine<'a> {
     pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
         let fdt = Fdt::new(blob).map_err(|_| Error::Malformed)?;
         let root = fdt.root();
-        let uart = uart(fdt)?;
-        let timer = find(root, &["arm,armv8-timer"]).ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
+        let kinds = [PL011, PSCI, &["arm,armv8-timer"], &["arm,gic-v3"], GIC_V2, &["qemu,pvpanic-mmio"]];
+        let [pl011, psci, timer, gic_v3, gic_v2, pvpanic] = find(root, kinds);
+        let timer = timer.ok_or(Error::Missing("timer (arm,armv8-timer)"))?;
+        let uart = uart(fdt, pl011)?;
         let mut machine = Machine {
             memory: Vec::new(),
             reserved: Vec::new(),
-            gic: gic(root)?,
-            console: Console::read(fdt)?,
+            gic: gic(gic_v3, gic_v2)?,
+            console: Console::read(root, uart, psci)?,
             uart_irq: interrupt(uart, 0).ok_or(Error::Missing("PL011 interrupts"))?,
             rng_seed: None,
             // The binding's order: secure physical, non-secure physical, virtual, hypervisor.
@@ -140,7 +142,7 @@ impl<'a> Machine<'a> {
             hypervisor_timer_irq: interrupt(timer, 3),
             cpus: fdt.cpus().map_err(|_| Error::Missing("/cpus"))?.cpus().count(),
             initrd: None,
-            pvpanic: find(root, &["qemu,pvpanic-mmio"]).and_then(|node| region(node, 0)),
+            pvpanic: pvpanic.and_then(|node| region(node, 0)),
         };
         for node in root.children().filter(|node| node.name_without_address() == "memory") {
             push_regions(&mut machine.memory, node, "memory")?;
@@ -167,6 +169,17 @@ impl<'a> Machine<'a> {
         }
         Ok(machine)
     }
+
+    /// The same, where `blob`, which it was read from, is `there` now.
+    pub fn moved<'b>(self, blob: &[u8], there: &'b [u8]) -> Machine<'b> {
+        let part = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(blob.as_ptr().addr());
+            there.get(start..start.wrapping_add(part.len())).unwrap_or_default()
+        };
+        // Of the same bytes: what was UTF-8 is so.
+        let bootargs = core::str::from_utf8(part(self.console.bootargs.as_bytes())).unwrap_or_default();
+        Machine { console: Console { bootargs, ..self.console }, rng_seed: self.rng_seed.map(part), ..self }
+    }
 }
 
 /// The CPUs that `blob` tells of, by the affinity fields of their MPIDR_EL1.
@@ -180,19 +193,20 @@ pub fn cpus(blob: &[u8]) -> impl Iterator<Item = u64> {
 
 /// The registers and the interrupt (INTID) of the first device in `blob` that is compatible with `name`.
 pub fn device(blob: &[u8], name: &str) -> Option<(Region, u32)> {
-    let node = find(Fdt::new(blob).ok()?.root(), &[name])?;
+    let [node] = find(Fdt::new(blob).ok()?.root(), [&[name]]);
+    let node = node?;
     region(node, 0).zip(interrupt(node, 0))
 }
 
 impl<'a> Console<'a> {
     /// Reads of `blob` what is needed to complain about the rest.
     pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
-        Self::read(Fdt::new(blob).map_err(|_| Error::Malformed)?)
+        let fdt = Fdt::new(blob).map_err(|_| Error::Malformed)?;
+        let [pl011, psci] = find(fdt.root(), [PL011, PSCI]);
+        Self::read(fdt.root(), uart(fdt, pl011)?, psci)
     }
 
-    fn read(fdt: Fdt<'a>) -> Result<Self, Error> {
-        let root = fdt.root();
-        let node = uart(fdt)?;
+    fn read(root: FdtNode<'a>, node: FdtNode<'a>, psci: Option<FdtNode<'a>>) -> Result<Self, Error> {
         let bootargs = match root.child("chosen").and_then(|chosen| chosen.property("bootargs")) {
             Some(property) => property.value_as().map_err(|_| Error::Missing("bootargs (it is not UTF-8)"))?,
             None => "",
@@ -200,29 +214,34 @@ impl<'a> Console<'a> {
         Ok(Console {
             uart: region(node, 0).ok_or(Error::Missing("PL011 reg"))?,
             clock: clock(root, node),
-            psci: find(root, &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).and_then(conduit),
+            psci: psci.and_then(conduit),
             bootargs,
         })
     }
 }
 
+/// What a PL011, PSCI and a GICv2 are compatible with.
+const PL011: &[&str] = &["arm,pl011"];
+const PSCI: &[&str] = &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"];
+const GIC_V2: &[&str] = &["arm,cortex-a15-gic", "arm,gic-400"];
+
 /// The PL011 that `/chosen/stdout-path` names, or the first one.
-fn uart(fdt: Fdt<'_>) -> Result<FdtNode<'_>, Error> {
+fn uart<'a>(fdt: Fdt<'a>, first: Option<FdtNode<'a>>) -> Result<FdtNode<'a>, Error> {
     let named = || {
         let path: &str = fdt.root().child("chosen")?.property("stdout-path")?.value_as().ok()?;
         let node = fdt.find_node(path.split(':').next()?)?;
-        is_compatible(node, &["arm,pl011"]).then_some(node)
+        is_compatible(node, PL011).then_some(node)
     };
-    named().or_else(|| find(fdt.root(), &["arm,pl011"])).ok_or(Error::Missing("PL011 UART (arm,pl011)"))
+    named().or(first).ok_or(Error::Missing("PL011 UART (arm,pl011)"))
 }
 
-fn gic(root: FdtNode<'_>) -> Result<Gic, Error> {
+fn gic(v3: Option<FdtNode<'_>>, v2: Option<FdtNode<'_>>) -> Result<Gic, Error> {
     let missing = Error::Missing("interrupt controller registers");
-    if let Some(node) = find(root, &["arm,gic-v3"]) {
+    if let Some(node) = v3 {
         let (gicd, gicr) = region(node, 0).zip(region(node, 1)).ok_or(missing)?;
         return Ok(Gic::V3 { gicd, gicr });
     }
-    let node = find(root, &["arm,cortex-a15-gic", "arm,gic-400"]).ok_or(Error::Missing("GICv2 or GICv3"))?;
+    let node = v2.ok_or(Error::Missing("GICv2 or GICv3"))?;
     let (gicd, gicc) = region(node, 0).zip(region(node, 1)).ok_or(missing)?;
     Ok(Gic::V2 { gicd, gicc, virtualization: region(node, 2).zip(region(node, 3)) })
 }
@@ -246,9 +265,24 @@ fn is_compatible(node: FdtNode<'_>, names: &[&str]) -> bool {
     node.compatible().is_some_and(|mut list| list.any(|name| names.contains(&name)))
 }
 
-/// The first node below `node` that is compatible with one of `names`.
-fn find<'a>(node: FdtNode<'a>, names: &[&str]) -> Option<FdtNode<'a>> {
-    node.children().find_map(|child| if is_compatible(child, names) { Some(child) } else { find(child, names) })
+/// For each list of names, the first node below `node` that is compatible with one of them; all in one go, as it takes long.
+fn find<'a, const N: usize>(node: FdtNode<'a>, kinds: [&[&str]; N]) -> [Option<FdtNode<'a>>; N] {
+    fn search<'a>(node: FdtNode<'a>, kinds: &[&[&str]], found: &mut [Option<FdtNode<'a>>]) {
+        for child in node.children() {
+            for name in child.compatible().into_iter().flatten() {
+                if let Some(kind) = kinds.iter().position(|names| names.contains(&name)) {
+                    found[kind].get_or_insert(child);
+                }
+            }
+            if found.iter().all(Option::is_some) {
+                return;
+            }
+            search(child, kinds, found);
+        }
+    }
+    let mut found = [None; N];
+    search(node, &kinds, &mut found);
+    found
 }
 
 fn regions(node: FdtNode<'_>) -> impl Iterator<Item = Region> {
@@ -410,6 +444,15 @@ mod tests {
         assert_eq!((machine.cpus, console.psci), (2, Some(Conduit::Smc)));
         assert_eq!(machine.initrd, Some(region(0x4800_0000, 0x1000)));
         assert_eq!((console.bootargs, machine.rng_seed), ("loglevel=info -- a", None));
+    }
+
+    #[test]
+    fn moves_with_its_blob() {
+        let blob = machine("", "arm,gic-v3");
+        let there = blob.clone();
+        let moved = Machine::parse(&blob).unwrap().moved(&blob, &there);
+        assert_eq!(moved.console.bootargs, "loglevel=info -- a");
+        assert!(there.as_ptr_range().contains(&moved.console.bootargs.as_ptr()));
     }
 
     #[test]

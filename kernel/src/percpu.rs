@@ -6,19 +6,26 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 /// CPUs that the per-CPU arrays have room for.
 pub const MAX_CPUS: usize = 8;
 
+/// In [`PerCpu::handling`]: no interrupt.
+pub const NO_IRQ: u32 = u32::MAX;
+
 /// One CPU's data. The exception entry reads its first fields.
 #[repr(C)]
 pub struct PerCpu {
     /// The task this CPU runs (`*const Task`), for entry from EL0, where SP_EL0 is the user's; 0 before there is one.
     pub current: AtomicUsize,
+    /// TTBR0_EL1 while no window to user memory is open, on a CPU without FEAT_PAN.
+    pub empty_ttbr0: AtomicU64,
     /// Top of the stack that interrupt handlers run on.
     pub irq_stack: AtomicUsize,
     /// Top of the stack that a stack overflow is reported on.
     pub overflow_stack: AtomicUsize,
-    /// TTBR0_EL1 while no window to user memory is open, on a CPU without FEAT_PAN.
-    pub empty_ttbr0: AtomicU64,
     /// Index of this CPU.
     pub index: usize,
+    /// The INTID of the interrupt that is being handled; [`NO_IRQ`] when none is. For reports.
+    pub handling: AtomicU32,
+    /// When the next tick is due, by the counter.
+    pub next_tick: AtomicU64,
     /// What this CPU counted.
     pub counters: Counters,
     /// While it is traced: whether IRQs were masked at the last event.
@@ -79,6 +86,8 @@ impl PerCpu {
             overflow_stack: AtomicUsize::new(0),
             empty_ttbr0: AtomicU64::new(0),
             index,
+            handling: AtomicU32::new(NO_IRQ),
+            next_tick: AtomicU64::new(0),
             counters: Counters::new(),
             irqs_traced_off: AtomicBool::new(true),
             tracing: AtomicBool::new(false),

@@ -104,6 +104,12 @@ impl<T> IrqLock<T> {
 }
 
 impl<T> IrqLock<T> {
+    /// Takes the lock, where IRQs are masked and stay so.
+    #[inline(always)]
+    pub fn lock_masked(&self) -> SpinMutexGuard<'_, T> {
+        self.inner.lock()
+    }
+
     /// Takes the lock if it is free, where IRQs are masked and stay so.
     pub fn try_lock_masked(&self) -> Option<SpinMutexGuard<'_, T>> {
         self.inner.try_lock()

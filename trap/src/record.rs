@@ -43,6 +43,8 @@ pub enum Kind {
     Counters,
     /// [`Ktest`].
     Ktest,
+    /// [`Cost`].
+    Cost,
 }
 
 /// A kernel stack in a report.
@@ -295,4 +297,19 @@ pub struct Ktest {
     pub passed: bool,
     /// What failed, in words; empty when it passed.
     pub why: String<192>,
+}
+
+/// What an operation costs, as one of the programs found that are made for this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// [`Kind::Cost`].
+    pub kind: Kind,
+    /// Which operation.
+    pub row: String<24>,
+    /// How often it was done.
+    pub count: u64,
+    /// What that took: ticks of the counter; bytes, where memory is measured.
+    pub ticks: u64,
 }

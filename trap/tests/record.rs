@@ -40,6 +40,7 @@ fn check_records(value: u64, text: &str) {
         preemptions: value,
     });
     round_trip(&Ktest { schema: SCHEMA, kind: Kind::Ktest, name: cut(text), passed: true, why: cut(text) });
+    round_trip(&Cost { schema: SCHEMA, kind: Kind::Cost, row: cut(text), count: value, ticks: value });
     round_trip(&hex);
 }
 

@@ -9,7 +9,7 @@ use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{check, console, differ, doctor, explain, gdb, mutants, process, sweep, test, workspace};
+use crate::{bench, check, console, differ, doctor, explain, gdb, mutants, process, sweep, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -174,6 +174,20 @@ Examples:
   cargo xtask test qemu::programs
   cargo xtask test --list")]
     Test(TestArgs),
+    /// Count what each path costs, in instructions, beside what it did cost, the least it can, and Linux
+    #[command(after_help = "\
+Every figure is of one operation, the few instructions of the loop that does it included; docs/cost.md tells how they are \
+counted. The exit code is 1 when one is more than 2 % above that in tests/bench.json, which goes by the version of the \
+compiler; of another version nothing is compared.
+
+Examples:
+  cargo xtask bench
+  cargo xtask bench getpid yield
+  cargo xtask bench --against linux --against linux-lean
+  cargo xtask bench --cpu max --gic 2 --json
+  cargo xtask bench el2
+  cargo xtask bench --update         these are the figures from now on")]
+    Bench(bench::Args),
     /// Put faults into a copy of the code, one at a time, and see that the tests notice
     #[command(after_help = "\
 The faults are listed in tests/mutants.toml. Ends with the line `N passed, M failed`.
@@ -503,6 +517,7 @@ fn run(verb: Verb) -> Result<u8> {
             setup::ensure(&root, &Need::tests(&root))?;
             test::test(&root, args.filter.as_deref(), args.list)
         }
+        Verb::Bench(args) => bench::run(&root, args),
         Verb::Mutants(args) => {
             setup::ensure(&root, &Need::tests(&root))?;
             mutants::mutants(&root, args.filter.as_deref(), args.every.into())

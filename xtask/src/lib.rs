@@ -13,6 +13,7 @@
 //!
 //! All of it may be called from many threads at once.
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod console;

@@ -153,6 +153,9 @@ enter_el1:
     cmp     x5, x6
     csel    x5, x5, x6, lo
     bfi     x0, x5, #32, #3             // TCR_EL1.IPS
+    mrs     x5, id_aa64mmfr0_el1
+    ubfx    x5, x5, #5, #1              // ASIDBits: 0 for 8 bits, 2 for 16
+    bfi     x0, x5, #36, #1             // TCR_EL1.AS
     msr     tcr_el1, x0
     msr     ttbr0_el1, x8
     msr     ttbr1_el1, x3

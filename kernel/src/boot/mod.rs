@@ -35,8 +35,8 @@ const SCTLR_OFF: u64 = 0x30d0_0800;
 /// SCTLR_EL1 of the running kernel: MMU, caches, SP alignment checks at both levels (M, C, I, SA, SA0); at EL0 DC ZVA,
 /// CTR_EL0, cache maintenance, WFI and WFE are not trapped (DZE, UCT, UCI, nTWI, nTWE).
 const SCTLR: u64 = SCTLR_OFF | 1 | 1 << 2 | 1 << 12 | 1 << 3 | 1 << 4 | 1 << 14 | 1 << 15 | 1 << 26 | 1 << 16 | 1 << 18;
-/// TCR_EL1: 39 bits both ways, 4 KiB granule, walks cacheable and inner-shareable, ASIDs of 8 bits from TTBR0 (A1 = 0),
-/// TBI0 as the Linux ABI has it. The boot code adds IPS.
+/// TCR_EL1: 39 bits both ways, 4 KiB granule, walks cacheable and inner-shareable, ASIDs from TTBR0 (A1 = 0),
+/// TBI0 as the Linux ABI has it. The boot code adds IPS and AS.
 const TCR: u64 = {
     let size = 64 - USER_VA_BITS as u64;
     let walks = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
@@ -266,10 +266,9 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
             "trace={mib}: the machine has no {mib} MiB of RAM in one piece to spare; give it more memory, or ask for less"
         ));
     }
-    mm::heap::init();
+    mm::heap::init(sched::MAX_TASKS);
     // SAFETY: the frame allocator leaves the tree alone, and the linear map holds it.
-    let blob = unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) };
-    let machine = Machine::parse(blob).expect("the device tree was fine before");
+    let machine = machine.moved(blob, unsafe { core::slice::from_raw_parts(mm::phys_to_virt::<u8>(dtb), dtb_size) });
     let arguments = Arguments::parse(machine.console.bootargs);
     log::info!(
         "Ventry {}: entered at EL{entry_el}, {} CPU{} (one is used), {} MiB, {}",

@@ -14,23 +14,26 @@ use trap::slot::Slot;
 
 /// A synchronous exception: a system call, or a fault.
 #[unsafe(no_mangle)]
-extern "C" fn el0_sync_handler(regs: &mut PtRegs) {
+extern "C" fn el0_sync_handler(regs: *mut PtRegs) {
+    // SAFETY: the frame that the entry has just made. It is nobody else's until the exit work.
+    let regs = unsafe { &mut *regs };
     let esr = read_esr();
-    count(&this_cpu().counters.el0_sync[esr.ec().number() as usize]);
     if esr.ec() == Ec::SVC64 {
+        count(&this_cpu().counters.el0_sync[Ec::SVC64.number() as usize]);
         unmask!(0b1111);
         syscall::handle(regs);
     } else {
-        let far = read_far();
-        unmask!(0b1111);
-        fault(regs, esr, far);
+        fault(regs, esr);
     }
-    exit_to_user(regs);
+    exit_to_user();
 }
 
 /// Anything but a system call: memory that is served, or a signal.
 #[cold]
-fn fault(regs: &mut PtRegs, esr: Esr, far: u64) {
+fn fault(regs: &mut PtRegs, esr: Esr) {
+    count(&this_cpu().counters.el0_sync[esr.ec().number() as usize]);
+    let far = read_far();
+    unmask!(0b1111);
     regs.esr = esr.0;
     let access = match esr.ec() {
         Ec::DATA_ABORT_LOWER => Some(super::data_access(esr)),
@@ -68,16 +71,18 @@ pub(super) fn serve_fault(regs: &PtRegs, esr: Esr, far: u64, access: Access) -> 
 
 /// An interrupt.
 #[unsafe(no_mangle)]
-extern "C" fn el0_irq_handler(regs: &mut PtRegs) {
+extern "C" fn el0_irq_handler(_: *mut PtRegs) {
     count(&this_cpu().counters.slots[Slot::El0Irq as usize]);
     unmask!(0b1101);
     irq::handle();
-    exit_to_user(regs);
+    exit_to_user();
 }
 
 /// An SError.
 #[unsafe(no_mangle)]
-extern "C" fn el0_error_handler(regs: &mut PtRegs) {
+extern "C" fn el0_error_handler(regs: *mut PtRegs) {
+    // SAFETY: as in el0_sync_handler.
+    let regs = unsafe { &mut *regs };
     let (esr, far) = (read_esr(), read_far());
     count(&this_cpu().counters.slots[Slot::El0Error as usize]);
     unmask!(0b1000);
@@ -93,34 +98,36 @@ extern "C" fn el0_error_handler(regs: &mut PtRegs) {
     }
     // Another task may run from here on, and has nothing masked.
     unmask!(0b0101);
-    exit_to_user(regs);
+    exit_to_user();
 }
 
 /// The last thing before `kernel_exit 0`: all that is to be done first, looked for with IRQs masked, so that what an
 /// interrupt asks for is seen. Returns with IRQs masked.
 #[inline(always)]
-fn exit_work(regs: &mut PtRegs) {
+pub(super) extern "C" fn exit_to_user() {
     mask_irqs!();
-    while current().flags.load(Relaxed) != 0 {
-        do_exit_work(regs);
-        mask_irqs!();
+    if current().flags.load(Relaxed) != 0 {
+        exit_work();
     }
 }
 
-/// [`exit_work`], for the assembly.
-pub(super) extern "C" fn exit_to_user(regs: &mut PtRegs) {
-    exit_work(regs);
-}
-
+/// Does what the flags ask for, until none is set. IRQs are masked whenever it looks.
 #[cold]
-fn do_exit_work(regs: &mut PtRegs) {
-    let work = current().flags.load(Relaxed);
-    if work & flags::NEED_RESCHED != 0 {
-        sched::preempt();
-    }
-    if work & flags::SIGNAL_PENDING != 0 {
-        unmask!(0b1111);
-        signal::deliver(regs);
+fn exit_work() {
+    loop {
+        let work = current().flags.load(Relaxed);
+        if work == 0 {
+            return;
+        }
+        if work & flags::NEED_RESCHED != 0 {
+            sched::preempt();
+        }
+        if work & flags::SIGNAL_PENDING != 0 {
+            unmask!(0b1111);
+            // SAFETY: the frame of the exception from EL0, which the handler is done with.
+            signal::deliver(unsafe { &*current().user_regs() });
+        }
+        mask_irqs!();
     }
 }
 

@@ -39,14 +39,14 @@
     mrs     x21, sp_el0
     stp     x30, x21, [sp, #{S_LR}]
     mrs     x20, tpidr_el1
-    ldr     x20, [x20, #{CPU_CURRENT}]
+    ldp     x20, x22, [x20, #{CPU_CURRENT}] // and empty_ttbr0
     msr     sp_el0, x20
     mov     w21, #{NO_SYSCALL}
-    str     w21, [sp, #{S_SYSCALLNO}]
+    stp     x0,  x21, [sp, #{S_ORIG_X0}] // and syscallno
     stp     xzr, xzr, [sp, #{S_ACCESS_WINDOW}]
     stp     xzr, xzr, [sp, #{S_STACKFRAME}]
     without_pan
-    window_close x20
+    msr     ttbr0_el1, x22
     isb
     end_without_pan
     add     x29, sp, #{S_STACKFRAME}
@@ -177,7 +177,6 @@ entry_stubs:
 ret_from_fork:
     mov     x29, xzr
     bl      {schedule_tail}
-    mov     x0, sp
     bl      {exit_to_user}
     kernel_exit 0
 

@@ -71,6 +71,7 @@ global_asm!(
     S_LR = const offset_of!(PtRegs, regs) + 8 * 30,
     S_SP = const offset_of!(PtRegs, sp),
     S_PC = const offset_of!(PtRegs, pc),
+    S_ORIG_X0 = const offset_of!(PtRegs, orig_x0),
     S_SYSCALLNO = const offset_of!(PtRegs, syscallno),
     S_ACCESS_WINDOW = const offset_of!(PtRegs, access_window),
     S_STACKFRAME = const offset_of!(PtRegs, stackframe),
@@ -88,7 +89,10 @@ global_asm!(
     bad_stack_handler = sym stack::bad_stack,
 );
 
-// The frame's pairs: kernel_entry stores lr with sp, ELR with SPSR, and clears the window with the syndrome.
+// The pairs of kernel_entry: of a CPU, the task with the table for when there is none; of the frame, lr with sp, ELR with SPSR, the
+// first argument with the system call, and the window with the syndrome.
+const _: () = assert!(offset_of!(PerCpu, empty_ttbr0) == offset_of!(PerCpu, current) + 8);
+const _: () = assert!(offset_of!(PtRegs, syscallno) == offset_of!(PtRegs, orig_x0) + 8);
 const _: () = assert!(offset_of!(PtRegs, sp) == offset_of!(PtRegs, regs) + 8 * 31);
 const _: () = assert!(offset_of!(PtRegs, esr) == offset_of!(PtRegs, access_window) + 8);
 const _: () = assert!(offset_of!(PtRegs, pstate) == offset_of!(PtRegs, pc) + 8);

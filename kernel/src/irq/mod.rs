@@ -4,7 +4,7 @@ pub mod timer;
 
 use crate::console;
 use crate::mm::kernel_map::map_device;
-use crate::percpu::{MAX_CPUS, count, this_cpu};
+use crate::percpu::{NO_IRQ, count, this_cpu};
 use crate::sched;
 use crate::site::trace_point;
 use crate::sync::IrqLock;
@@ -13,9 +13,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::ptr::null;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 use drivers::dt::{Gic, Machine};
-use drivers::gic::{InterruptController, V2, V3};
+use drivers::gic::{CpuInterface, InterruptController, V2, V3};
 use spin::Once;
 
 /// Handles one interrupt, on the interrupt stack, with IRQs masked.
@@ -26,11 +26,10 @@ const MAX_IRQS: usize = 1020;
 
 static CONTROLLER: Once<IrqLock<Box<dyn InterruptController>>> = Once::new();
 
-static HANDLERS: [Once<Handler>; MAX_IRQS] = [const { Once::new() }; MAX_IRQS];
+/// What interrupts are acknowledged and ended by: each CPU's own, so without a lock.
+static CPU_INTERFACE: Once<CpuInterface> = Once::new();
 
-/// The INTID that each CPU handles; [`NONE`] when it handles none. For reports.
-static HANDLING: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
-const NONE: u32 = u32::MAX;
+static HANDLERS: [Once<Handler>; MAX_IRQS] = [const { Once::new() }; MAX_IRQS];
 
 unsafe extern "C" {
     /// Calls `handler(argument)` on the empty stack that ends at `stack` (`exception/entry.S`).
@@ -49,6 +48,7 @@ pub fn init(machine: &Machine<'_>) {
             Box::new(unsafe { V3::new(map_device(gicd), map_device(gicr), machine.cpus) })
         }
     };
+    CPU_INTERFACE.call_once(|| controller.cpu_interface());
     CONTROLLER.call_once(|| IrqLock::new(controller));
 }
 
@@ -65,8 +65,8 @@ pub fn controller() -> &'static IrqLock<Box<dyn InterruptController>> {
 
 /// The interrupt that this CPU handles.
 pub fn handling() -> Option<u32> {
-    let irq = HANDLING[this_cpu().index].load(Relaxed);
-    (irq != NONE).then_some(irq)
+    let irq = this_cpu().handling.load(Relaxed);
+    (irq != NO_IRQ).then_some(irq)
 }
 
 /// Whether an interrupt has a handler.
@@ -93,12 +93,13 @@ pub fn handle() {
 /// Acknowledges and handles until nothing is pending.
 extern "C" fn handle_pending(_: *const c_void) {
     let cpu = this_cpu();
-    let mut next = controller().lock().acknowledge();
+    let interface = CPU_INTERFACE.get().expect("irq::init was called before interrupts are unmasked");
+    let mut next = interface.acknowledge();
     if next.is_none() {
         count(&cpu.counters.spurious);
     }
     while let Some(irq) = next {
-        let handling = HANDLING[cpu.index].as_ptr();
+        let handling = cpu.handling.as_ptr();
         // SAFETY: a store to the atomic word that only this CPU writes.
         unsafe { trace_point!(IRQ, first "str {a:w}, [{b}]", irq.number(), handling) };
         let handler = HANDLERS[irq.number() as usize].get();
@@ -106,15 +107,14 @@ extern "C" fn handle_pending(_: *const c_void) {
             handler();
         }
         // SAFETY: as above.
-        unsafe { trace_point!(IRQ_END, last "str {a:w}, [{b}]", NONE, handling) };
-        let mut controller = controller().lock();
+        unsafe { trace_point!(IRQ_END, last "str {a:w}, [{b}]", NO_IRQ, handling) };
         if handler.is_none() {
             // Nobody would quieten its device, and it would come again at once.
             count(&cpu.counters.unexpected);
-            controller.disable(irq.number(), cpu.index);
+            controller().lock().disable(irq.number(), cpu.index);
         }
-        controller.end(irq);
-        next = controller.acknowledge();
+        interface.end(irq);
+        next = interface.acknowledge();
     }
 }
 

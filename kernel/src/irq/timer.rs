@@ -3,14 +3,12 @@
 
 use crate::percpu::{count, this_cpu};
 use crate::sched::{self, sleep};
-use crate::sync::IrqLock;
+use crate::sync::IrqMask;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTKCTL_EL1, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, Readable, Writeable};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counter ticks between two ticks of the scheduler.
 static PERIOD: AtomicU64 = AtomicU64::new(0);
-/// When the next tick is due.
-static NEXT_TICK: IrqLock<u64> = IrqLock::new(0);
 
 /// Starts the tick, `hz` times a second.
 pub fn init(irq: u32, hz: u64) {
@@ -18,7 +16,7 @@ pub fn init(irq: u32, hz: u64) {
     PERIOD.store(period, Relaxed);
     // EL0 may read the virtual counter, and nothing else of the timer.
     CNTKCTL_EL1.write(CNTKCTL_EL1::EL0VCTEN::SET);
-    *NEXT_TICK.lock() = now() + period;
+    this_cpu().next_tick.store(now() + period, Relaxed);
     super::register(irq, interrupt);
     program();
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
@@ -47,27 +45,30 @@ pub fn from_nanoseconds(nanoseconds: u128) -> u64 {
 
 /// A deadline was added to those of sleeping tasks: sets the timer for whatever comes first.
 pub fn program() {
-    let next = NEXT_TICK.lock();
-    set(*next, sleep::expire(now()));
+    let _mask = IrqMask::new();
+    set(this_cpu().next_tick.load(Relaxed), sleep::expire(now()));
 }
 
 /// The timer interrupt: CVAL was reached. Setting the next CVAL also withdraws the interrupt.
 fn interrupt() {
     let now = now();
-    let mut next = NEXT_TICK.lock();
-    if now >= *next {
-        *next += PERIOD.load(Relaxed);
-        if *next <= now {
+    let cpu = this_cpu();
+    let mut next = cpu.next_tick.load(Relaxed);
+    if now >= next {
+        let period = PERIOD.load(Relaxed);
+        next += period;
+        if next <= now {
             // Ticks that were missed are not made up for.
-            *next = now + PERIOD.load(Relaxed);
+            next = now + period;
         }
-        count(&this_cpu().counters.ticks);
+        cpu.next_tick.store(next, Relaxed);
+        count(&cpu.counters.ticks);
         sched::tick();
     }
-    set(*next, sleep::expire(now));
+    set(next, sleep::expire(now));
 }
 
 /// Sets the timer for the tick or the first sleeper. IRQs are masked.
-fn set(tick: u64, sleeper: Option<u64>) {
-    CNTV_CVAL_EL0.set(sleeper.map_or(tick, |sleeper| sleeper.min(tick)));
+fn set(tick: u64, sleeper: u64) {
+    CNTV_CVAL_EL0.set(tick.min(sleeper));
 }

@@ -4,6 +4,7 @@
 //!
 //! What the CPU of an emulator never raises is made up: `slot.N.ESR.FAR` enters a slot of the vector table as the CPU would.
 
+mod bench;
 mod copy;
 mod el1;
 mod irq;
@@ -51,8 +52,8 @@ global_asm!(
 type Test = (&'static str, fn());
 
 /// All tests but those of [`slot::by_name`].
-const TESTS: [&[Test]; 7] =
-    [stack::TESTS, slot::TESTS, el1::TESTS, program::TESTS, copy::TESTS, irq::TESTS, report::TESTS];
+const TESTS: [&[Test]; 8] =
+    [stack::TESTS, slot::TESTS, el1::TESTS, program::TESTS, copy::TESTS, irq::TESTS, report::TESTS, bench::TESTS];
 
 /// The running test's name, for its verdict.
 static NAME: IrqLock<String<32>> = IrqLock::new(String::new());

@@ -71,7 +71,7 @@ impl Drop for Frame {
 }
 
 /// How often a frame can be shared: each time by one more program.
-pub const MAX_SHARES: usize = u8::MAX as usize;
+pub const MAX_SHARES: usize = u16::MAX as usize;
 
 struct Frames {
     /// Head of the list of frames given back, each holding the address of the next; [`END`] ends it.
@@ -87,11 +87,11 @@ struct Frames {
 /// Counts of other owners, for the frames from `base` on. At most [`MAX_SHARES`].
 struct Owners {
     base: u64,
-    counts: &'static mut [u8],
+    counts: &'static mut [u16],
 }
 
 impl Frames {
-    fn other_owners(&mut self, address: u64) -> &mut u8 {
+    fn other_owners(&mut self, address: u64) -> &mut u16 {
         let owners = self
             .owners
             .iter_mut()
@@ -132,12 +132,12 @@ pub fn init_owners() {
     let Frames { unused, free, owners, .. } = &mut *frames;
     for region in unused {
         let frames = (region.size / PAGE_SIZE as u64) as usize;
-        let pages = frames.div_ceil(PAGE_SIZE);
+        let pages = (frames * size_of::<u16>()).div_ceil(PAGE_SIZE);
         // SAFETY: unused RAM in the linear map, for good.
         let counts = unsafe {
             let counts = phys_to_virt::<u8>(region.base);
             (0..pages).for_each(|page| clear_page(counts.add(page * PAGE_SIZE)));
-            core::slice::from_raw_parts_mut(counts, frames)
+            core::slice::from_raw_parts_mut(counts.cast(), frames)
         };
         // There are as many as there are unused ranges.
         let _ = owners.push(Owners { base: region.base, counts });

@@ -14,10 +14,10 @@ use linked_list_allocator::Heap;
 /// The heap's share of RAM, one in so many. A program's page costs about 32 bytes of it.
 const SHARE: usize = 32;
 
-/// Enough for the small blocks of one call of every task at once, 2 KiB each.
-const RESERVE_BYTES: usize = 256 << 10;
+/// What the small blocks of one call take at most.
+const CALL_BYTES: usize = 2 << 10;
 
-/// What is allocated from, and [`RESERVE_BYTES`] in one piece for small blocks that find no room in its holes.
+/// What is allocated from, and the reserve, one piece for small blocks that find no room in its holes.
 struct LockedHeap(IrqLock<[Heap; 2]>);
 
 #[global_allocator]
@@ -47,27 +47,37 @@ pub fn grow<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), OutOfMemory> {
     let _mask = IrqMask::new();
     // A vector that grows may double, in a new place.
     let bytes = vec.len().saturating_add(additional).saturating_mul(2 * size_of::<T>());
-    if HEAP.0.lock()[0].free() < bytes.saturating_add(RESERVE_BYTES) {
+    let is_room = {
+        let [main, reserve] = &*HEAP.0.lock();
+        main.free() >= bytes.saturating_add(reserve.size())
+    };
+    if !is_room {
         return Err(OutOfMemory);
     }
     vec.try_reserve(additional).map_err(|_| OutOfMemory)
 }
 
-/// Starts the heap with its share of the free frames.
-pub fn init() {
+/// How many tasks at once may have called [`reserve`] and not have allocated yet; so many the machine can have.
+pub fn max_calls() -> usize {
+    HEAP.0.lock()[1].size() / CALL_BYTES
+}
+
+/// Starts the heap with its share of the free frames. The reserve is large enough for `calls` at once, or, with little RAM, a third.
+pub fn init(calls: usize) {
     let pages = frames::free() / SHARE;
     let memory = frames::take_contiguous(pages).expect("the machine has RAM in one piece for the heap");
     // SAFETY: the frames are ours for good and in the linear map.
     unsafe {
         let mut heaps = HEAP.0.lock();
-        let size = pages * PAGE_SIZE - RESERVE_BYTES;
+        let reserve = (calls * CALL_BYTES).min(pages * PAGE_SIZE / 3).next_multiple_of(PAGE_SIZE);
+        let size = pages * PAGE_SIZE - reserve;
         heaps[0].init(phys_to_virt(memory), size);
-        heaps[1].init(phys_to_virt(memory + size as u64), RESERVE_BYTES);
+        heaps[1].init(phys_to_virt(memory + size as u64), reserve);
     }
 }
 
 /// Fails when the heap is too full for EL0 to start another operation that allocates.
 pub fn reserve() -> Result<(), OutOfMemory> {
-    let heaps = HEAP.0.lock();
-    if heaps[0].free() < RESERVE_BYTES || heaps[1].free() < RESERVE_BYTES / 2 { Err(OutOfMemory) } else { Ok(()) }
+    let [main, reserve] = &*HEAP.0.lock();
+    if main.free() < reserve.size() || reserve.free() < reserve.size() / 2 { Err(OutOfMemory) } else { Ok(()) }
 }

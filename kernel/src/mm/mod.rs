@@ -14,7 +14,9 @@
 pub mod frames;
 pub mod heap;
 pub mod kernel_map;
+mod numbers;
 pub mod stacks;
+mod tables;
 pub mod user;
 
 use drivers::dt::{Machine, Region};

@@ -5,17 +5,17 @@
 //! guard below the next slot's stack. Stacks given back stay mapped and are used again.
 
 use super::frames::MAX_SHARES;
+use super::numbers::Numbers;
 use super::{OutOfMemory, PAGE_SIZE, STACKS_BASE, kernel_map};
 use crate::sync::IrqLock;
 use core::ops::Range;
-use heapless::Vec;
 
 /// log2 of the bytes in a stack.
 pub const THREAD_SHIFT: u32 = 14;
 /// Bytes in a stack.
 pub const THREAD_SIZE: usize = 1 << THREAD_SHIFT;
 /// Stacks there can be: what the tasks, and each CPU's interrupts and overflow reports, run on.
-pub const MAX_STACKS: usize = 256;
+pub const MAX_STACKS: usize = 1280;
 // Each program has one, and shares a frame once at most.
 const _: () = assert!(MAX_STACKS <= MAX_SHARES + 1);
 
@@ -27,26 +27,26 @@ pub struct KernelStack {
 }
 
 struct Stacks {
-    free: Vec<usize, MAX_STACKS>,
+    slots: Numbers<MAX_STACKS>,
+    /// Slots below this one have memory.
     mapped: usize,
 }
 
-static STACKS: IrqLock<Stacks> = IrqLock::new(Stacks { free: Vec::new(), mapped: 0 });
+static STACKS: IrqLock<Stacks> = IrqLock::new(Stacks { slots: Numbers::new(), mapped: 0 });
 
 impl KernelStack {
     /// A stack, holding whatever its last user left.
     pub fn new() -> Result<Self, OutOfMemory> {
         let mut stacks = STACKS.lock();
-        if let Some(slot) = stacks.free.pop() {
-            return Ok(KernelStack { slot });
+        let slot = stacks.slots.take(MAX_STACKS).ok_or(OutOfMemory)?;
+        if slot == stacks.mapped {
+            // The lower half of slot 0 has nothing mapped below it either: the device area and the stacks are far apart.
+            if let Err(why) = kernel_map::map_frames(STACKS_BASE + slot * SLOT_SIZE, THREAD_SIZE / PAGE_SIZE) {
+                stacks.slots.give_back(slot);
+                return Err(why);
+            }
+            stacks.mapped += 1;
         }
-        // The lower half of slot 0 has nothing mapped below it either: the device area and the stacks are far apart.
-        let slot = stacks.mapped;
-        if slot == MAX_STACKS {
-            return Err(OutOfMemory);
-        }
-        kernel_map::map_frames(STACKS_BASE + slot * SLOT_SIZE, THREAD_SIZE / PAGE_SIZE)?;
-        stacks.mapped += 1;
         Ok(KernelStack { slot })
     }
 
@@ -70,6 +70,6 @@ pub fn slot_of(address: usize) -> Option<Range<usize>> {
 
 impl Drop for KernelStack {
     fn drop(&mut self) {
-        STACKS.lock().free.push(self.slot).expect("there are no more stacks than slots");
+        STACKS.lock().slots.give_back(self.slot);
     }
 }

@@ -3,18 +3,13 @@
 //! A program's memory is a list of areas with rights. A page gets its frame when it is first touched, and one of its own when it is
 //! first written to after a `fork`, in [`AddressSpace::serve`], which both the EL0 abort handler and the copy routines call before anything is called a fault.
 
-use super::kernel_map::{NORMAL, ROOT_LEVEL};
-use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down, phys_to_virt};
-use crate::sync::IrqLock;
-use aarch64_paging::Mapping;
-use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress, UpdatableDescriptor};
-use aarch64_paging::paging::{El1And0, MemoryRegion, PageTable, Translation, VaRange};
-use alloc::collections::BTreeMap;
+use super::kernel_map::NORMAL;
+use super::tables::Tables;
+use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down};
+use aarch64_paging::descriptor::El1Attributes as Attributes;
 use alloc::vec::Vec;
 use core::arch::asm;
-use core::cell::RefCell;
 use core::ops::Range;
-use core::ptr::NonNull;
 use frames::Frame;
 use trap::esr::Esr;
 use trap::frame::PtRegs;
@@ -77,8 +72,6 @@ impl From<OutOfMemory> for Fault {
 }
 
 impl Rights {
-    /// None.
-    const NONE: Rights = Rights { read: false, write: false, execute: false };
     /// Loads and stores.
     pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
 
@@ -90,12 +83,12 @@ impl Rights {
         }
     }
 
-    /// Descriptor attributes, with at least one right.
-    fn attributes(self) -> Attributes {
+    /// Descriptor attributes, none without any right. Nobody may write to a frame that is shared.
+    fn attributes(self, is_shared: bool) -> Option<Attributes> {
         let mut attributes = PAGE;
-        attributes.set(Attributes::READ_ONLY, !self.write);
+        attributes.set(Attributes::READ_ONLY, !self.write || is_shared);
         attributes.set(Attributes::UXN, !self.execute);
-        attributes
+        self.allow(Access::Read).then_some(attributes)
     }
 }
 
@@ -126,79 +119,10 @@ const STACK_GUARD: usize = 1 << 20;
 /// Where `mmap` looks for room, from here down.
 const MMAP_TOP: usize = USER_END - (1 << 30);
 
-/// Identifiers of address spaces: 8 bits are always there. 0 is the empty table's; only even ones are given out, so that a
-/// kernel that hides itself from EL0 can use the odd ones.
-static ASIDS: IrqLock<[bool; 128]> = IrqLock::new({
-    let mut used = [false; 128];
-    used[0] = true;
-    used
-});
-
-struct Asid(usize);
-
-impl Asid {
-    fn new() -> Result<Self, OutOfMemory> {
-        let mut used = ASIDS.lock();
-        let free = used.iter().position(|used| !used).ok_or(OutOfMemory)?;
-        used[free] = true;
-        Ok(Asid(free * 2))
-    }
-}
-
-impl Drop for Asid {
-    fn drop(&mut self) {
-        // SAFETY: drops every translation that the TLBs of all CPUs hold for this ASID, before it can be used again.
-        unsafe {
-            asm!("dsb ishst", "tlbi aside1is, {}", "dsb ish", "isb", in(reg) self.0 << 48, options(nostack, preserves_flags))
-        };
-        ASIDS.lock()[self.0 / 2] = false;
-    }
-}
-
-/// Bytes that one table of the last level maps.
-const TABLE_SPAN: usize = 512 * PAGE_SIZE;
-/// Tables that one page may need: levels 2 and 3 below the root.
-const TABLES_PER_PAGE: usize = 2;
-
-/// Gives the mapping its tables, out of frames set aside beforehand: `Translation` has no way to fail.
-struct UserTables {
-    spare: RefCell<heapless::Vec<Frame, TABLES_PER_PAGE>>,
-}
-
-impl UserTables {
-    fn refill(&self) -> Result<(), OutOfMemory> {
-        let mut spare = self.spare.borrow_mut();
-        while !spare.is_full() {
-            // Not full, so there is room.
-            let _ = spare.push(frames::alloc_zeroed()?);
-        }
-        Ok(())
-    }
-}
-
-impl Translation<Attributes> for UserTables {
-    fn allocate_table(&mut self) -> (NonNull<PageTable<Attributes>>, PhysicalAddress) {
-        let physical = self.spare.get_mut().pop().expect("tables were set aside").into_raw();
-        let pa = PhysicalAddress(physical as usize);
-        (self.physical_to_virtual(pa), pa)
-    }
-
-    unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<Attributes>>) {
-        let physical = table.addr().get() - super::LINEAR_BASE;
-        // SAFETY: `allocate_table` made it from a frame, and the caller is done with it.
-        drop(unsafe { Frame::from_raw(physical as u64) });
-    }
-
-    fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<Attributes>> {
-        NonNull::new(phys_to_virt(pa.0 as u64)).expect("no table is at address 0")
-    }
-}
-
 /// The memory of one program. Dropped, all of it is free again: the tables, then the pages, and the ASID last.
 pub struct AddressSpace {
-    mapping: Mapping<UserTables, El1And0>,
-    /// The frames behind the pages that have been touched, by address.
-    pages: BTreeMap<usize, Frame>,
+    /// The pages that have been touched, all of them in areas.
+    tables: Tables,
     /// Sorted, disjoint, neighbours with the same rights joined.
     areas: Vec<Area>,
     /// From the first to the last segment of the program's file.
@@ -209,7 +133,6 @@ pub struct AddressSpace {
     served: (Taken, u32),
     /// Whether its pages may be the last ones of the machine.
     first_program: bool,
-    asid: Asid,
 }
 
 impl AddressSpace {
@@ -217,30 +140,20 @@ impl AddressSpace {
     pub fn new() -> Result<Self, OutOfMemory> {
         super::heap::reserve()?;
         check_reserve()?;
-        let asid = Asid::new()?;
-        let tables = UserTables { spare: RefCell::new(heapless::Vec::new()) };
-        tables.refill()?;
-        let mapping = Mapping::with_asid_and_va_range(tables, asid.0, ROOT_LEVEL, El1And0, VaRange::Lower);
         Ok(AddressSpace {
-            mapping,
-            pages: BTreeMap::new(),
+            tables: Tables::new()?,
             areas: Vec::new(),
             image: 0..0,
             heap: 0..0,
             stack: 0..0,
             served: Default::default(),
             first_program: false,
-            asid,
         })
     }
 
-    /// TTBR0_EL1 of this address space: root table and ASID. From now on a CPU may hold translations of it, so every change
-    /// is followed by their removal.
+    /// TTBR0_EL1 of this address space: root table and ASID.
     pub fn activate(&self) -> u64 {
-        if !self.mapping.active() {
-            self.mapping.mark_active();
-        }
-        self.mapping.root_address().0 as u64 | (self.asid.0 as u64) << 48
+        self.tables.ttbr0()
     }
 
     /// Adds an area, in place of whatever was there; whole pages, below [`USER_END`] and not in the stack's guard.
@@ -261,14 +174,7 @@ impl AddressSpace {
         self.served = Default::default();
         self.split_at(&range)?;
         self.areas.retain(|area| area.end <= range.start || area.start >= range.end);
-        while let Some(page) = self.pages.range(range.clone()).next().map(|(&page, _)| page) {
-            set_descriptor(&mut self.mapping, page, None);
-            // No table and, that saw to it, no TLB has the frame any more.
-            self.pages.remove(&page);
-        }
-        if range.len() >= TABLE_SPAN {
-            self.mapping.compact_subtables();
-        }
+        self.tables.remove(range);
         Ok(())
     }
 
@@ -281,12 +187,14 @@ impl AddressSpace {
         }
         self.join();
         self.served = Default::default();
-        for (&page, frame) in self.pages.range(range.clone()) {
+        self.tables.pages(range.clone(), |mut page| {
+            let frame = page.frame();
             if rights.execute {
-                sync_instructions(frame);
+                sync_instructions(&frame);
             }
-            set_descriptor(&mut self.mapping, page, Some((frame, rights)));
-        }
+            page.protect(rights.attributes(frame.is_shared()));
+            Ok(())
+        })?;
         Ok(range.end == whole.end)
     }
 
@@ -351,7 +259,7 @@ impl AddressSpace {
     /// The aligned word at `address`, if the program could read it and it has been touched. For reports.
     pub fn peek(&self, address: usize) -> Option<u64> {
         let page = page_down(address);
-        let frame = self.pages.get(&page).filter(|_| address.is_multiple_of(size_of::<u64>()))?;
+        let frame = self.tables.frame(page).filter(|_| address.is_multiple_of(size_of::<u64>()))?;
         let readable = self.area(address)?.rights.allow(Access::Read);
         // SAFETY: an aligned word of a frame that is this address space's.
         readable.then(|| unsafe { frame.as_ptr().add(address - page).cast::<u64>().read_volatile() })
@@ -401,26 +309,32 @@ impl AddressSpace {
             return Err(Fault::Refused(Held::Forbids));
         }
         let page = page_down(address);
-        match self.pages.get(&page) {
-            Some(frame) if access == Access::Write && frame.is_shared() => {
-                self.may_take_frame()?;
-                let copy = frames::alloc_copy(frame)?;
-                // No entry of another frame while a TLB may hold this one (Arm ARM D8, "break-before-make").
-                set_descriptor(&mut self.mapping, page, Some((frame, Rights::NONE)));
-                self.insert(page, copy, area.rights)?;
+        let first_program = self.first_program;
+        match self.tables.get(page) {
+            Some(mut page) => {
+                let frame = page.frame();
+                let is_shared = frame.is_shared();
+                if access == Access::Write && is_shared {
+                    may_take_frame(first_program)?;
+                    let copy = frames::alloc_copy(&frame)?;
+                    if area.rights.execute {
+                        sync_instructions(&copy);
+                    }
+                    page.replace(copy, area.rights.attributes(false));
+                } else {
+                    page.protect(area.rights.attributes(is_shared));
+                }
             }
-            Some(frame) => set_descriptor(&mut self.mapping, page, Some((frame, area.rights))),
             None => {
-                self.may_take_frame()?;
-                self.insert(page, frames::alloc_zeroed()?, area.rights)?;
+                may_take_frame(first_program)?;
+                let frame = frames::alloc_zeroed()?;
+                if area.rights.execute {
+                    sync_instructions(&frame);
+                }
+                self.tables.insert(page, frame, area.rights.attributes(false))?;
             }
         }
         Ok(area.rights)
-    }
-
-    /// Whether there is a frame for this program.
-    fn may_take_frame(&self) -> Result<(), OutOfMemory> {
-        if self.first_program { Ok(()) } else { check_reserve() }
     }
 
     /// Copies `bytes` to `address` whatever the rights are there; before anybody shares the frames.
@@ -429,7 +343,7 @@ impl AddressSpace {
         let mut address = address;
         while !rest.is_empty() {
             let rights = self.fault(address, Access::Read)?;
-            let frame = self.pages.get(&page_down(address)).expect("the fault was served");
+            let frame = self.tables.frame(page_down(address)).expect("the fault was served");
             let offset = address % PAGE_SIZE;
             let (part, after) = rest.split_at(rest.len().min(PAGE_SIZE - offset));
             // SAFETY: the frame is this address space's, and `part` ends with the page.
@@ -437,7 +351,7 @@ impl AddressSpace {
                 frame.as_ptr().add(offset).copy_from_nonoverlapping(part.as_ptr(), part.len());
             }
             if rights.execute {
-                sync_instructions(frame);
+                sync_instructions(&frame);
             }
             address += part.len();
             rest = after;
@@ -463,23 +377,21 @@ impl AddressSpace {
         copy.stack = self.stack.clone();
         super::heap::grow(&mut copy.areas, self.areas.len())?;
         copy.areas.extend_from_slice(&self.areas);
-        for (&page, frame) in &self.pages {
-            let area = self.area(page).expect("a page lies in an area");
-            check_reserve()?;
-            copy.insert(page, frame.share(), area.rights)?;
-        }
-        for (&page, frame) in &self.pages {
-            let area = self.areas.iter().find(|area| area.start <= page && page < area.end);
-            let area = area.expect("a page lies in an area");
-            if area.rights.write {
-                set_descriptor(&mut self.mapping, page, Some((frame, area.rights)));
-            }
+        for Area { start, end, rights } in &self.areas {
+            let attributes = rights.attributes(true);
+            self.tables.pages(*start..*end, |mut page| {
+                check_reserve()?;
+                copy.tables.insert(page.address(), page.frame().share(), attributes)?;
+                page.protect(attributes);
+                Ok(())
+            })?;
         }
         Ok(copy)
     }
 
     fn area(&self, address: usize) -> Option<&Area> {
-        self.areas.iter().find(|area| area.start <= address && address < area.end)
+        let at = self.areas.partition_point(|area| area.end <= address);
+        self.areas.get(at).filter(|area| area.start <= address)
     }
 
     /// Makes area boundaries of both ends of `range`.
@@ -510,36 +422,6 @@ impl AddressSpace {
             joined
         });
     }
-
-    /// Puts a frame behind a page, in place of the one that was there, which no entry has any more.
-    fn insert(&mut self, page: usize, frame: Frame, rights: Rights) -> Result<(), OutOfMemory> {
-        super::heap::reserve()?;
-        self.mapping.translation().refill()?;
-        // What is shared is in order already: it was for the one it is shared with.
-        if rights.execute && !frame.is_shared() {
-            sync_instructions(&frame);
-        }
-        set_descriptor(&mut self.mapping, page, Some((&frame, rights)));
-        self.pages.insert(page, frame);
-        Ok(())
-    }
-}
-
-/// Sets a page's descriptor, for which there are tables; without a frame or any right it is invalid, and nobody may write to a
-/// shared frame. While there is a frame it is not 0: tables of zeroes are given back, and a change of rights needs its own.
-fn set_descriptor(mapping: &mut Mapping<UserTables, El1And0>, page: usize, content: Option<(&Frame, Rights)>) {
-    let region = MemoryRegion::new(page, page + PAGE_SIZE);
-    let (physical, attributes) = match content {
-        Some((frame, rights)) if rights.allow(Access::Read) => {
-            let rights = Rights { write: rights.write && !frame.is_shared(), ..rights };
-            (frame.address() as usize, rights.attributes())
-        }
-        Some(_) => (0, Attributes::SWFLAG_0),
-        None => (0, Attributes::empty()),
-    };
-    let set =
-        |_: &_, descriptor: &mut UpdatableDescriptor<'_, _>| descriptor.set(PhysicalAddress(physical), attributes);
-    mapping.modify_range(&region, &set).expect("a page keeps its frame while it is valid");
 }
 
 /// The machine's last frames are for the first program, as the machine ends with it: fails when only those are left.
@@ -547,17 +429,13 @@ fn check_reserve() -> Result<(), OutOfMemory> {
     if frames::free() >= FIRST_PROGRAM_FRAMES { Ok(()) } else { Err(OutOfMemory) }
 }
 
-fn intersect(a: &Range<usize>, b: &Range<usize>) -> bool {
-    a.start < b.end && b.start < a.end
+/// Whether there is a frame for this program.
+fn may_take_frame(first_program: bool) -> Result<(), OutOfMemory> {
+    if first_program { Ok(()) } else { check_reserve() }
 }
 
-impl Drop for AddressSpace {
-    fn drop(&mut self) {
-        // No CPU has these tables in TTBR0 any more, and the ASID's translations go before it is used again.
-        if self.mapping.active() {
-            self.mapping.mark_inactive();
-        }
-    }
+fn intersect(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 /// Makes instructions written to a frame visible to instruction fetches (Arm ARM B2, "Synchronization of instruction and

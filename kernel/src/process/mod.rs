@@ -6,11 +6,12 @@ use crate::counters;
 use crate::mm::OutOfMemory;
 use crate::power;
 use crate::sched::task::{Exit, Id, State, Task};
-use crate::sched::{self, current};
+use crate::sched::{self, current, family};
 use crate::site::trace_point;
 use crate::sync::IrqMask;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::iter;
 use core::sync::atomic::Ordering::Relaxed;
 use trap::frame::PtRegs;
 
@@ -51,11 +52,14 @@ pub fn exit(exit: Exit) -> ! {
     }
     drop(core::mem::replace(&mut *task.files.lock(), crate::fs::Files::new()));
     sched::set_space(None);
-    for child in sched::tasks().iter().filter(|child| child.parent.load(Relaxed) == task.id) {
-        child.parent.store(INIT, Relaxed);
+    if let Some(init) = sched::find(INIT) {
+        for child in iter::from_fn(|| family::children().next()) {
+            family::leave(task, child);
+            family::adopt(&init, child);
+        }
+        // Among the children may be zombies that their new parent waits for.
+        sched::wake(&init);
     }
-    // Among the children may be zombies that their new parent waits for.
-    sched::find(INIT).iter().for_each(sched::wake);
     *task.exit.lock() = Some(exit);
     sched::end()
 }
@@ -82,25 +86,35 @@ pub enum Waited {
 
 /// Looks for a child of the running task, a certain one or any, that ended, or whose change is one of those wanted.
 pub fn poll_children(which: Option<Id>, wants: impl Fn(u32) -> bool) -> Waited {
-    let me = current().id;
-    let mut any = false;
-    for child in sched::tasks() {
-        if which.is_some_and(|id| child.id != id) || child.parent.load(Relaxed) != me {
-            continue;
+    let mut waited = Waited::None;
+    if let Some(id) = which {
+        if let Some(child) = sched::find(id).filter(|child| child.parent.load(Relaxed) == current().id) {
+            waited = poll(&child, wants);
         }
-        any = true;
-        let exit = *child.exit.lock();
-        if let (State::Zombie, Some(exit)) = (child.state(), exit) {
-            sched::forget(child.id);
-            return Waited::Ended(child.id, exit);
-        }
-        let report = child.report.load(Relaxed);
-        if report != 0 && wants(report) {
-            child.report.store(0, Relaxed);
-            return Waited::Changed(child.id, report);
+    } else {
+        for child in family::children() {
+            waited = poll(child, &wants);
+            if !matches!(waited, Waited::Running) {
+                break;
+            }
         }
     }
-    if any { Waited::Running } else { Waited::None }
+    waited
+}
+
+/// Looks at one child.
+fn poll(child: &Task, wants: impl Fn(u32) -> bool) -> Waited {
+    let (id, report) = (child.id, child.report.load(Relaxed));
+    let exit = *child.exit.lock();
+    if let (State::Zombie, Some(exit)) = (child.state(), exit) {
+        sched::forget(id);
+        Waited::Ended(id, exit)
+    } else if report != 0 && wants(report) {
+        child.report.store(0, Relaxed);
+        Waited::Changed(id, report)
+    } else {
+        Waited::Running
+    }
 }
 
 /// Waits until [`poll_children`] finds something; [`Waited::Running`] when a signal came first.

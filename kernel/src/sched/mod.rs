@@ -3,11 +3,12 @@
 //! Whoever wants another task to run says so ([`Task::set_need_resched`]); the switch is made where it is safe: on the way out of an
 //! exception, or where a task waits. Nothing here knows of exceptions: a new task's first pc comes from its creator.
 
+pub mod family;
 pub mod sleep;
 pub mod task;
 
-use crate::mm::OutOfMemory;
 use crate::mm::stacks::MAX_STACKS;
+use crate::mm::{OutOfMemory, heap};
 use crate::percpu::{self, MAX_CPUS, PerCpu, count, this_cpu};
 use crate::site::{kind, point_macro, trace_point};
 use crate::sync::{IrqLock, IrqMask, irqs_masked};
@@ -15,7 +16,6 @@ use crate::uaccess;
 use crate::{bug_on, warn_on};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
@@ -37,8 +37,10 @@ unsafe extern "C" {
     fn fp_load(state: *const FpState);
 }
 
-/// Tasks there can be, the idle one included.
-pub const MAX_TASKS: usize = 120;
+/// Tasks there can be, the idle one included, where there is enough RAM.
+pub const MAX_TASKS: usize = 1200;
+// A few stacks more: of each CPU's interrupts and overflow reports, and of tasks that are just being made.
+const _: () = assert!(MAX_TASKS + 3 * MAX_CPUS <= MAX_STACKS);
 
 /// The highest task identifier (Linux's default `pid_max`).
 const MAX_ID: Id = 32768;
@@ -93,11 +95,16 @@ fn set_current(task: &Task) {
     unsafe { asm!("msr sp_el0, {}", in(reg) pointer, options(nostack, preserves_flags)) };
 }
 
+/// Tasks there can be on this machine.
+pub fn max_tasks() -> usize {
+    MAX_TASKS.min(heap::max_calls())
+}
+
 /// An identifier for a new task, not used by any other; they count up, and start again at [`MAX_ID`].
 pub fn new_id() -> Result<Id, OutOfMemory> {
     static LAST: IrqLock<Id> = IrqLock::new(0);
     let tasks = TASKS.lock();
-    if tasks.len() + 1 >= MAX_TASKS {
+    if tasks.len() + 1 >= max_tasks() {
         return Err(OutOfMemory);
     }
     let mut last = LAST.lock();
@@ -109,11 +116,12 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
     }
 }
 
-/// Enters a new task and makes it ready.
+/// Enters a new task, a child of the one that is its parent, and makes it ready.
 pub fn spawn(task: Arc<Task>) {
     // SAFETY: a nop, unless traced; the task is held here.
     unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
     TASKS.lock().insert(task.id, task.clone());
+    find(task.parent.load(Relaxed)).iter().for_each(|parent| family::adopt(parent, &task));
     run_queue().lock().ready.push_back(task);
 }
 
@@ -122,9 +130,10 @@ pub fn find(id: Id) -> Option<Arc<Task>> {
     TASKS.lock().get(&id).cloned()
 }
 
-/// All tasks but the idle one.
-pub fn tasks() -> Vec<Arc<Task>> {
-    TASKS.lock().values().cloned().collect()
+/// All tasks but the idle one, each looked up when it is its turn.
+pub fn tasks() -> impl Iterator<Item = Arc<Task>> {
+    let next = |last: Id| TASKS.lock().range(last + 1..).next().map(|(_, task)| task.clone());
+    core::iter::successors(next(0), move |last| next(last.id))
 }
 
 /// The task whose kernel stack is `stack`, for reports.
@@ -132,9 +141,10 @@ pub fn owner_of_stack(stack: &core::ops::Range<usize>) -> Option<Id> {
     TASKS.try_lock()?.values().find(|task| task.stack.range() == *stack).map(|task| task.id)
 }
 
-/// Forgets a zombie that has been waited for.
+/// Forgets a zombie child of the running task, which has waited for it.
 pub fn forget(id: Id) {
     let task = TASKS.lock().remove(&id);
+    task.iter().for_each(|task| family::leave(current(), task));
     warn_on!(task.is_none_or(|task| task.state() != State::Zombie));
 }
 
@@ -328,9 +338,9 @@ pub fn copy_user_registers(to: &Task, tls: Option<u64>) {
     to.tls.store(tls.unwrap_or(own), Relaxed);
 }
 
-/// The timer's tick: whoever runs has had its turn, if another is ready.
+/// The timer's tick: whoever runs has had its turn, if another is ready. IRQs are masked.
 pub fn tick() {
-    let queue = run_queue().lock();
+    let queue = run_queue().lock_masked();
     if let Some(running) = &queue.running
         && !queue.ready.is_empty()
     {

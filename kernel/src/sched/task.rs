@@ -1,5 +1,6 @@
 //! A task: what the scheduler switches between, and what a system call finds behind `current`.
 
+use super::family::Links;
 use crate::fs::Files;
 use crate::mm::stacks::KernelStack;
 use crate::mm::user::AddressSpace;
@@ -147,6 +148,7 @@ pub struct Task {
     pub id: Id,
     /// The task that waits for it.
     pub parent: AtomicU32,
+    pub(super) links: Links,
     /// Name of its program.
     pub name: IrqLock<String<16>>,
     /// Its kernel stack.
@@ -194,6 +196,7 @@ impl Task {
             state: AtomicU8::new(State::Runnable as u8),
             id,
             parent: AtomicU32::new(0),
+            links: Links::new(),
             name: IrqLock::new(short_name(name)),
             stack,
             space: SpinMutex::new(space),
@@ -203,6 +206,11 @@ impl Task {
             out_of_memory: AtomicBool::new(false),
             exit: IrqLock::new(None),
         }))
+    }
+
+    /// The registers that it is to return to EL0 with: the frame at the top of its kernel stack.
+    pub fn user_regs(&self) -> *mut PtRegs {
+        core::ptr::with_exposed_provenance_mut(self.stack.range().end - size_of::<PtRegs>())
     }
 
     /// What it is doing.

@@ -22,8 +22,8 @@ pub struct Errno(usize);
 /// What a system call gives back: a value, or an error.
 type Result<T = usize> = core::result::Result<T, Errno>;
 
-/// A system call: reads its arguments from the frame.
-type Syscall = fn(&mut PtRegs) -> Result;
+/// A system call as the table has it: reads its arguments from the frame, and leaves its result there.
+type Syscall = fn(&mut PtRegs);
 
 /// The errors that calls return; values from linux-raw-sys.
 macro_rules! errnos {
@@ -62,18 +62,31 @@ impl From<uaccess::Fault> for Errno {
 /// One above the highest number in the table.
 const TABLE_SIZE: usize = 512;
 
-/// The calls by number. Where a number has none, and behind the highest, [`unknown`].
+/// The calls by number plus one. First, and where a number has none, [`unknown`].
 static TABLE: [Syscall; TABLE_SIZE + 1] = {
     let mut table: [Syscall; TABLE_SIZE + 1] = [unknown; TABLE_SIZE + 1];
     let mut index = 0;
     while index < CALLS.len() {
-        table[CALLS[index].0 as usize] = CALLS[index].1;
+        table[CALLS[index].0 as usize + 1] = CALLS[index].1;
         index += 1;
     }
     table
 };
 
-const CALLS: &[(u32, Syscall)] = &[
+/// Numbers and calls. What a call gives back becomes its result, by a function of the same name, so that reports name it.
+macro_rules! calls {
+    ($(($number:ident, $family:ident::$call:ident),)*) => {
+        &[$({
+            fn $call(regs: &mut PtRegs) {
+                let result = $family::$call(regs);
+                set_result(regs, result);
+            }
+            ($number, $call as Syscall)
+        }),*]
+    };
+}
+
+const CALLS: &[(u32, Syscall)] = calls![
     (__NR_ioctl, fs::ioctl),
     (__NR_openat, fs::openat),
     (__NR_close, fs::close),
@@ -118,39 +131,43 @@ const CALLS: &[(u32, Syscall)] = &[
 
 /// No such call. `rseq` is one of them: without it the C library does without restartable sequences, as on a Linux built
 /// without them.
-fn unknown(_: &mut PtRegs) -> Result {
-    Err(Errno::ENOSYS)
+fn unknown(regs: &mut PtRegs) {
+    set_result(regs, Err(Errno::ENOSYS));
 }
 
-/// Does the system call that `regs` asks for. IRQs are unmasked.
 #[inline(always)]
-pub fn handle(regs: &mut PtRegs) {
-    let number = regs.regs[8] as u32;
-    regs.orig_x0 = regs.regs[0];
-    regs.syscallno = number as i32;
-    regs.regs[0] = match call(number)(regs) {
+fn set_result(regs: &mut PtRegs, result: Result) {
+    regs.regs[0] = match result {
         Ok(value) => value as u64,
         Err(Errno(number)) => (number as u64).wrapping_neg(),
     };
 }
 
+/// Does the system call that `regs` asks for. IRQs are unmasked. The entry has set `orig_x0`.
+#[inline(always)]
+pub fn handle(regs: &mut PtRegs) {
+    let number = regs.regs[8] as u32;
+    regs.syscallno = number as i32;
+    call(number)(regs);
+}
+
 /// The call with a number. An index beyond the table never reaches the load, not even by speculation: the CPU may guess
-/// branches, but behind CSDB not the result of a conditional select (Arm ARM C6, "CSDB").
+/// branches, but behind CSDB not the result of a conditional select (Arm ARM C6, "CSDB"), which makes it that of [`unknown`].
 #[inline(always)]
 fn call(number: u32) -> Syscall {
     let index: usize;
     // SAFETY: arithmetic only.
     unsafe {
         asm!(
-            "cmp {number:w}, {last:w}",
-            "csel {index:w}, {number:w}, {last:w}, lo",
+            "cmp {number:w}, {size}",
+            "csinc {index:w}, wzr, {number:w}, hs",
             "csdb",
             number = in(reg) number,
-            last = in(reg) TABLE_SIZE as u32,
+            size = const TABLE_SIZE,
             index = lateout(reg) index,
             options(pure, nomem, nostack)
         );
     }
-    // SAFETY: the select made it TABLE_SIZE at most, and the table has one entry more.
+    // SAFETY: 0, or one more than a number below TABLE_SIZE, and the table has one entry more.
     *unsafe { TABLE.get_unchecked(index) }
 }

@@ -5,10 +5,11 @@ use super::{Errno, Result};
 use crate::mm::heap;
 use crate::process::exec::{self, ARG_MAX};
 use crate::process::{self, Waited};
-use crate::sched::task::{self, Exit, State};
+use crate::sched::task::{self, Exit, State, Task};
 use crate::sched::{self, current};
 use crate::signal;
 use crate::uaccess::{self, clear_user, put_user};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -174,24 +175,23 @@ pub fn kill(regs: &mut PtRegs) -> Result {
     let [pid, signal, ..] = regs.regs;
     let (pid, signal) = (pid as i32, signal as u32);
     let me = current().id;
-    let targets = match pid {
-        // All, but the first program and the caller.
-        -1 => sched::tasks().into_iter().filter(|task| task.id != process::INIT && task.id != me).collect(),
-        // Every task is in one process group.
-        0 => sched::tasks(),
-        id if id > 0 => sched::find(id as u32).into_iter().collect(),
-        _ => Vec::new(),
+    let send = |target: Arc<Task>| {
+        if (1..=signal::MAX_SIGNAL).contains(&signal) && target.state() != State::Zombie {
+            signal::send(&target, signal);
+        }
     };
-    if targets.is_empty() {
+    let sent = match pid {
+        // All, but the first program and the caller.
+        -1 => sched::tasks().filter(|task| task.id != process::INIT && task.id != me).map(send).count(),
+        // Every task is in one process group.
+        0 => sched::tasks().map(send).count(),
+        id if id > 0 => sched::find(id as u32).into_iter().map(send).count(),
+        _ => 0,
+    };
+    if sent == 0 {
         return Err(Errno::ESRCH);
     }
-    if signal > signal::MAX_SIGNAL {
-        return Err(Errno::EINVAL);
-    }
-    for target in targets.iter().filter(|target| signal != 0 && target.state() != State::Zombie) {
-        signal::send(target, signal);
-    }
-    Ok(0)
+    if signal > signal::MAX_SIGNAL { Err(Errno::EINVAL) } else { Ok(0) }
 }
 
 /// tkill(tid, signal)

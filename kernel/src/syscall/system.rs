@@ -4,7 +4,7 @@ use super::fs::{FILE_LIMIT, MAX_RW, check_user};
 use super::{Errno, Result};
 use crate::process::exec::STACK_SIZE;
 use crate::random;
-use crate::sched::{self, MAX_TASKS, current};
+use crate::sched::{self, current, max_tasks};
 use crate::uaccess::{copy_to_user, get_user, put_user};
 use linux_raw_sys::general::*;
 use trap::frame::PtRegs;
@@ -64,7 +64,7 @@ pub fn prlimit64(regs: &mut PtRegs) -> Result {
     let limit = match resource as u32 {
         RLIMIT_STACK => STACK_SIZE as u64,
         RLIMIT_NOFILE => FILE_LIMIT,
-        RLIMIT_NPROC => MAX_TASKS as u64,
+        RLIMIT_NPROC => max_tasks() as u64,
         RLIMIT_CORE => 0,
         0..RLIM_NLIMITS => INFINITY,
         _ => return Err(Errno::EINVAL),

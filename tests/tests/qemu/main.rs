@@ -3,6 +3,7 @@
 //!
 //! One row of a table is one test is one machine. `tests/mutants.toml` holds the faults that these tests must notice.
 
+mod bench;
 mod binary;
 mod boot;
 mod commands;
@@ -41,6 +42,7 @@ fn main() {
 
 fn all() -> Vec<Trial> {
     [
+        bench::trials(),
         binary::trials(),
         boot::trials(),
         commands::trials(),

@@ -11,6 +11,7 @@ use xtask::machine::{Config, Input, TIMED_OUT};
 const ENDS: &[(&str, u8)] = &[
     ("hello", 0),
     ("hello one two", 0),
+    ("bench --short getpid", 0),
     ("registers 40", 0),
     ("preempt", 0),
     ("sleepers", 0),
