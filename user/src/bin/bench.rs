@@ -340,7 +340,7 @@ fn exec(path: &'static CStr, times: u64) -> i32 {
 /// A time between two reads of the counter in which something else ran, in nanoseconds: more than the loop's instructions.
 const GAP: i64 = 48;
 /// One in which another process had its turn: more than an interrupt.
-const AWAY: i64 = 20_000;
+const AWAY: i64 = 4_000;
 
 /// Instructions of the loop that reads the counter, and how many more there are after a gap.
 const LOOP: i64 = 6;
