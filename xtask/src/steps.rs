@@ -18,6 +18,7 @@
 use crate::process::{Input, Running};
 use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSymbol};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -58,9 +59,10 @@ pub fn address(elf: &Path, name: &str) -> Result<u64> {
 /// Starts the machine of a QEMU command line and gives what it executes from `begin`, once that was passed `passes` times, up to `end`,
 /// which is not in it. The machine is ended then; it must come there within `limit`. Interrupts must not be masked at `begin`, or one
 /// that QEMU's stop there brings comes later.
-pub fn between(mut command: Command, (begin, passes): (u64, usize), end: u64, limit: Duration) -> Result<Vec<Step>> {
+pub fn between(command: Command, (begin, passes): (u64, usize), end: u64, limit: Duration) -> Result<Vec<Step>> {
     let folder = tempfile::tempdir()?;
     let (socket, log) = (folder.path().join("gdb"), folder.path().join("log"));
+    let mut command = asleep(&command);
     command.args(["-S", "-gdb", &format!("unix:{},server=on,wait=off", socket.display())]).arg("-D").arg(&log);
     let mut qemu = Running::start(command, &Input::Nothing)?;
     let mut stub = Stub::connect(&mut qemu, &socket, Instant::now() + limit)?;
@@ -81,6 +83,18 @@ pub fn between(mut command: Command, (begin, passes): (u64, usize), end: u64, li
     let first = steps.iter().position(|step| step.pc == begin).context("QEMU logged no instructions")?;
     steps.drain(..first);
     Ok(steps)
+}
+
+/// The same machine, in which time by instructions passes as they do while it waits, too. Where it does not (`sleep=off`), a machine that
+/// is stopped is taken for one that waits: its time goes on to the next timer, or, without one, it never goes on.
+fn asleep(command: &Command) -> Command {
+    let mut asleep = Command::new(command.get_program());
+    let changed = |word: &OsStr| match word.to_str() {
+        Some(word) if word.starts_with("shift=") => word.replace("sleep=off", "sleep=on").into(),
+        _ => word.to_os_string(),
+    };
+    asleep.args(command.get_args().map(changed));
+    asleep
 }
 
 /// Reads QEMU's log of `-d exec,cpu`.

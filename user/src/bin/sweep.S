@@ -23,8 +23,8 @@ sweep_armed:
     .global sweep_disarm
     .type   sweep_disarm, %function
 sweep_disarm:
-    mrs     x0, tpidrro_el0
     mrs     x1, cntp_ctl_el0
+    mrs     x0, tpidrro_el0             // not before: an interrupt may come between
     mov     x2, #2                      // IMASK, which tells the next caller: the handler writes 0
     tst     x1, #3                      // ENABLE or IMASK
     csel    x0, x0, xzr, eq

@@ -1,4 +1,4 @@
-//! The same at EL2: what traps to the hypervisor, and what it injects, under a small guest (`tests/guest/src/bin/sweep.rs`).
+//! The same at EL2: what traps to the hypervisor, and what it injects, under a small guest (`tests/guest/src/bin/sweep_guest.rs`).
 //!
 //! The guest's virtual timer interrupts the machine wherever that is, at EL1 or EL2; the hypervisor passes the interrupt on. The guest
 //! tells when it came to it; where it came to the machine is in QEMU's log.
@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 
 /// All scenarios of the hypervisor at EL2, as the guest numbers them.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("hvc", "a null hypercall", 1500),
-    scenario("mmio", "a trapped read of the interrupt controller", 1500),
-    scenario("sysreg", "a trapped read of an ID register", 1500),
-    scenario("sgi", "an SGI to itself, injected", 2000),
-    scenario("spi", "an SPI made pending, injected", 2000),
+    scenario("hvc", "a null hypercall", 250),
+    scenario("mmio", "a trapped read of the interrupt controller", 500),
+    scenario("sysreg", "a trapped read of an ID register", 250),
+    scenario("sgi", "an SGI to itself, injected", 1300),
+    scenario("spi", "an SPI made pending, injected", 1300),
 ];
 
 const fn scenario(name: &'static str, about: &'static str, bound: usize) -> Scenario {
@@ -29,7 +29,7 @@ const fn scenario(name: &'static str, about: &'static str, bound: usize) -> Scen
 
 /// The guest's ELF file.
 fn guest() -> Result<PathBuf> {
-    images::guests()?.remove("sweep").context("there is no guest `sweep`")
+    images::guests()?.remove("sweep_guest").context("there is no guest `sweep_guest`")
 }
 
 fn config(options: &Options, elf: &Path, every: u64, scenarios: &[Scenario]) -> Result<Config> {

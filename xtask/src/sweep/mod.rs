@@ -483,7 +483,7 @@ fn judge(swept: &mut Swept, scenario: &Scenario, steps: &[Step], every: u64, des
         let what = format!("it should have come at {}", describe(pc));
         swept.failures.push(Failure { n: taken.n, place: describe(taken.pc), what });
     }
-    if scenario.drift == Some(0) && every == 1 && swept.covered < swept.unmasked {
+    if (scenario.drift == Some(0) || scenario.el2) && every == 1 && swept.covered < swept.unmasked {
         let missing = unmasked.difference(&swept.at).next().map(|&pc| describe(pc)).unwrap_or_default();
         swept.fail(format!(
             "no interrupt came at {} instructions, of which one is {missing}",

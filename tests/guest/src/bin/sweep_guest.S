@@ -17,11 +17,9 @@ sweep_armed:
     isb
     ret
 
-// sweep_disarm: no interrupt is due any more. Returns whether none has come: the handler clears ENABLE.
+// sweep_disarm: no interrupt is due any more.
     .global sweep_disarm
 sweep_disarm:
-    mrs     x0, cntv_ctl_el0
-    and     x0, x0, #1
     msr     cntv_ctl_el0, xzr
     isb
     ret
