@@ -243,10 +243,12 @@ fn all(jobs: Vec<Job<'_>>) -> Result<Vec<Told>> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let jobs = Mutex::new(VecDeque::from(jobs));
     let told = Mutex::new(Ok(Vec::new()));
+    // A function, so that the lock is not held while a job is done.
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((what, job)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                while let Some((what, job)) = next() {
                     eprintln!("xtask: measuring {what}");
                     let result = job().with_context(|| format!("measuring {what}"));
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -325,7 +327,7 @@ mod tests {
     #[test]
     fn what_machines_tell_comes_together() {
         let ours = |machine: &str, row, min| Told::Ours(machine.into(), found(row, min));
-        let told = vec![
+        let parts = vec![
             ours("cortex-a53, GICv2", "el2.image", 7.0),
             ours("cortex-a53, GICv3", "el2.image", 7.0),
             ours("cortex-a53, GICv3", "getpid", 150.0),
@@ -335,7 +337,7 @@ mod tests {
             Told::Slow("getpid", Slow { barriers: 1.0, writes: 2.0 }),
         ];
         let committed = |machine: &str, row: &str| (machine.ends_with('3') && row == "getpid").then_some(145.0);
-        let entries = sorted(&request(vec![Against::Linux]), told, committed);
+        let entries = sorted(&request(vec![Against::Linux]), parts, committed);
         let names: Vec<_> = entries.iter().map(|entry| (&*entry.machine, entry.row.name)).collect();
         let v3 = "cortex-a53, GICv3";
         assert_eq!(names, [(v3, "getpid"), (v3, "el2.image"), ("cortex-a53, GICv2", "el2.image")]);
@@ -343,12 +345,8 @@ mod tests {
         assert_eq!((getpid.floor.as_slice(), getpid.aim), (&[60.0, 100.0][..], Some(145.0)));
         assert_eq!(getpid.others, [("Linux".into(), Some(Figure { min: 300.0, median: 300.0 }))]);
         assert_eq!((getpid.slow.unwrap().writes, getpid.verdict()), (2.0, Verdict::Worse));
-        assert!(told_of(getpid).contains("getpid on cortex-a53, GICv3 has REGRESSED"));
+        assert!(told(getpid).unwrap().contains("getpid on cortex-a53, GICv3 has REGRESSED"));
         assert_eq!((entries[1].verdict(), told(&entries[1])), (Verdict::New, None));
-    }
-
-    fn told_of(entry: &Entry) -> String {
-        told(entry).unwrap()
     }
 
     #[test]
