@@ -243,10 +243,12 @@ fn all(jobs: Vec<Job<'_>>) -> Result<Vec<Told>> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let jobs = Mutex::new(VecDeque::from(jobs));
     let told = Mutex::new(Ok(Vec::new()));
+    // A function, so that the lock is not held while a job is done.
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((what, job)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                while let Some((what, job)) = next() {
                     eprintln!("xtask: measuring {what}");
                     let result = job().with_context(|| format!("measuring {what}"));
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
