@@ -308,6 +308,16 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     }
 }
 
+/// The files that are made when they are opened.
+const PROC: &[(&str, fs::Text)] = &[
+    #[cfg(feature = "ktest")]
+    ("proc/audit", crate::ktest::audit::text),
+    ("proc/counters", counters::text),
+    #[cfg(feature = "ktest")]
+    ("proc/coverage", crate::ktest::coverage::text),
+    ("proc/deaths", signal::deaths),
+];
+
 /// The idle task: starts the rest, then waits for interrupts, which take the CPU from it.
 extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     let (machine, arguments) = context;
@@ -317,7 +327,7 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     if let Some(name) = arguments.ktest {
         crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
     }
-    if let Err(why) = fs::init(machine.initrd, &[("proc/counters", counters::text), ("proc/deaths", signal::deaths)]) {
+    if let Err(why) = fs::init(machine.initrd, PROC) {
         report::refuse(format_args!("{why}"));
     }
     let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());

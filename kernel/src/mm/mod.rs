@@ -11,6 +11,8 @@
 //!
 //! The user half (TTBR0) is [`user::AddressSpace`].
 
+#[cfg(feature = "ktest")]
+pub mod audit;
 pub mod frames;
 pub mod heap;
 pub mod kernel_map;

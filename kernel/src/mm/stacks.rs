@@ -68,6 +68,13 @@ pub fn slot_of(address: usize) -> Option<Range<usize>> {
     (slot < STACKS.try_lock()?.mapped).then(|| KernelStack::range_of(slot))
 }
 
+/// How many stacks are in use.
+#[cfg(feature = "ktest")]
+pub fn in_use() -> usize {
+    let stacks = STACKS.lock();
+    stacks.mapped - stacks.free.len()
+}
+
 impl Drop for KernelStack {
     fn drop(&mut self) {
         STACKS.lock().free.push(self.slot).expect("there are no more stacks than slots");

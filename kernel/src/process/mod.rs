@@ -56,6 +56,8 @@ pub fn exit(exit: Exit) -> ! {
     }
     // Among the children may be zombies that their new parent waits for.
     sched::find(INIT).iter().for_each(sched::wake);
+    #[cfg(feature = "ktest")]
+    crate::ktest::audit::task_ended();
     *task.exit.lock() = Some(exit);
     sched::end()
 }

@@ -22,6 +22,12 @@ pub fn cancel(deadline: u64) {
     drop(task);
 }
 
+/// How many tasks wait for a time.
+#[cfg(feature = "ktest")]
+pub fn sleepers() -> usize {
+    SLEEPERS.lock().len()
+}
+
 /// Wakes every task whose deadline has come, and returns the earliest that has not. Who was woken stays listed until it
 /// cancels: nothing is freed in an interrupt.
 pub fn expire(now: u64) -> Option<u64> {

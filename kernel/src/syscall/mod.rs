@@ -128,10 +128,14 @@ pub fn handle(regs: &mut PtRegs) {
     let number = regs.regs[8] as u32;
     regs.orig_x0 = regs.regs[0];
     regs.syscallno = number as i32;
+    #[cfg(feature = "ktest")]
+    crate::ktest::coverage::asked(number);
     regs.regs[0] = match call(number)(regs) {
         Ok(value) => value as u64,
         Err(Errno(number)) => (number as u64).wrapping_neg(),
     };
+    #[cfg(feature = "ktest")]
+    crate::ktest::coverage::answered(number, regs.regs[0]);
 }
 
 /// The call with a number. An index beyond the table never reaches the load, not even by speculation: the CPU may guess

@@ -1,0 +1,40 @@
+//! Which system calls were made, and what they answered.
+
+use alloc::string::String;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Calls with this number or a higher one are counted together.
+const LAST: usize = 512;
+
+/// By number: how often it was called, and its answers: bit 0 for success, bit n for error n.
+static CALLS: [[AtomicU64; 2]; LAST + 1] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; LAST + 1];
+
+fn call(number: u32) -> &'static [AtomicU64; 2] {
+    &CALLS[(number as usize).min(LAST)]
+}
+
+/// A call begins.
+pub fn asked(number: u32) {
+    call(number)[0].fetch_add(1, Relaxed);
+}
+
+/// A call ends with this in x0.
+pub fn answered(number: u32, x0: u64) {
+    let errno = x0.wrapping_neg();
+    // No call here has an error beyond 63.
+    call(number)[1].fetch_or(1 << if errno < 64 { errno } else { 0 }, Relaxed);
+}
+
+/// The text of `/proc/coverage`: a line for each number called: it, how often, and its answers in hexadecimal.
+pub fn text() -> String {
+    let mut text = String::new();
+    for (number, [times, answers]) in CALLS.iter().enumerate() {
+        let times = times.load(Relaxed);
+        if times != 0 {
+            // A String takes everything.
+            let _ = writeln!(text, "{number} {times} {:x}", answers.load(Relaxed));
+        }
+    }
+    text
+}
