@@ -9,7 +9,7 @@ use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{check, console, doctor, explain, gdb, mutants, process, test, workspace};
+use crate::{check, console, doctor, explain, fuzz, gdb, mutants, process, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -182,6 +182,17 @@ Examples:
   cargo xtask mutants barrier
   cargo xtask mutants --every 5        a fifth of them, always the same")]
     Mutants(MutantsArgs),
+    /// Run programs of random calls and instructions on a kernel that audits itself, and make what fails small
+    #[command(after_help = "\
+Machines take turns: four CPUs, both interrupt controllers, 64 to 256 MiB; the same seed does the same. What was reached is \
+printed; with a failure, the exit code is 1, and the fewest steps that fail the same way are in a file for --replay. \
+docs/fuzz.md tells more.
+
+Examples:
+  cargo xtask fuzz
+  cargo xtask fuzz --seconds 3600 --seed 7
+  cargo xtask fuzz --replay fuzz-7-12345.txt")]
+    Fuzz(fuzz::Args),
     /// Check format, clippy (host and target, no warnings) and documentation
     #[command(after_help = "\
 Examples:
@@ -475,6 +486,7 @@ fn run(verb: Verb) -> Result<u8> {
             setup::ensure(&root, &Need::tests(&root))?;
             mutants::mutants(&root, args.filter.as_deref(), args.every.into())
         }
+        Verb::Fuzz(args) => fuzz::run(&root, args),
         Verb::Check => {
             setup::ensure(&root, &[Need::Target, Need::Clippy])?;
             check::check(&root).map(|()| 0)

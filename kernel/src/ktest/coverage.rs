@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use linux_raw_sys::errno::ENOSYS;
 
 /// Calls with this number or a higher one are counted together.
 const LAST: usize = 512;
@@ -26,15 +27,24 @@ pub fn answered(number: u32, x0: u64) {
     call(number)[1].fetch_or(1 << if errno < 64 { errno } else { 0 }, Relaxed);
 }
 
-/// The text of `/proc/coverage`: a line for each number called: it, how often, and its answers in hexadecimal.
+/// The text of `/proc/coverage`: a line for each number called that there is: it, how often, and its answers in hexadecimal; and one for
+/// all others together.
 pub fn text() -> String {
+    const NO_SUCH_CALL: u64 = 1 << ENOSYS;
     let mut text = String::new();
+    let mut line = |number: usize, times: u64, answers: u64| {
+        // A String takes everything.
+        let _ = writeln!(text, "{number} {times} {answers:x}");
+    };
+    let mut others = 0;
     for (number, [times, answers]) in CALLS.iter().enumerate() {
-        let times = times.load(Relaxed);
-        if times != 0 {
-            // A String takes everything.
-            let _ = writeln!(text, "{number} {times} {:x}", answers.load(Relaxed));
+        let (times, answers) = (times.load(Relaxed), answers.load(Relaxed));
+        if answers == NO_SUCH_CALL {
+            others += times;
+        } else if times != 0 {
+            line(number, times, answers);
         }
     }
+    line(LAST, others, NO_SUCH_CALL);
     text
 }

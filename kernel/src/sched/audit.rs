@@ -22,7 +22,10 @@ pub fn check_queue() {
         let (id, state) = (task.id, task.state());
         match state {
             State::Runnable => {
-                assert!(ready + usize::from(runs) == 1, "audit: task {id} is runnable, {ready} times ready; runs: {runs}");
+                assert!(
+                    ready + usize::from(runs) == 1,
+                    "audit: task {id} is runnable, {ready} times ready; runs: {runs}"
+                );
             }
             _ => assert!(ready == 0, "audit: task {id} is {state:?}, and ready"),
         }

@@ -30,7 +30,8 @@ impl<'a> Census<'a> {
         let mut address = census.frames.freed;
         let mut free: usize = census.frames.unused.iter().map(|region| region.size as usize / PAGE_SIZE).sum();
         while address != END {
-            let index = census.index(address).unwrap_or_else(|| panic!("audit: {address:#x} in the free list is no frame"));
+            let index =
+                census.index(address).unwrap_or_else(|| panic!("audit: {address:#x} in the free list is no frame"));
             assert!(census.found[index] == 0, "audit: frame {address:#x} is twice in the free list");
             assert!(*census.frames.other_owners(address) == 0, "audit: frame {address:#x} is free and shared");
             census.found[index] = FREE;
@@ -77,7 +78,12 @@ impl<'a> Census<'a> {
         assert!(found != SOLE, "audit: frame {address:#x} is a table or the kernel's, and behind a page");
         self.found[index] += 1;
         let others = *self.frames.other_owners(address);
-        assert!(found <= others, "audit: frame {address:#x} is behind {} pages, and counted {} times", found + 1, others + 1);
+        assert!(
+            found <= others,
+            "audit: frame {address:#x} is behind {} pages, and counted {} times",
+            found + 1,
+            others + 1
+        );
     }
 
     /// [`Frame::is_shared`](super::Frame::is_shared).
@@ -99,7 +105,11 @@ impl<'a> Census<'a> {
                 lost += usize::from(index < handed_out && found == 0);
                 let counted = found.max(1) == others + 1 || found == FREE || found == SOLE;
                 let address = owners.base + (index * PAGE_SIZE) as u64;
-                assert!(!all || counted, "audit: frame {address:#x} is behind {found} pages, and counted {} times", others + 1);
+                assert!(
+                    !all || counted,
+                    "audit: frame {address:#x} is behind {found} pages, and counted {} times",
+                    others + 1
+                );
             }
         }
         lost
