@@ -8,6 +8,7 @@ mod boot;
 mod commands;
 mod counters;
 mod faults;
+mod fuzz;
 mod hyp;
 mod hyp_cost;
 mod hyp_hostile;
@@ -44,6 +45,7 @@ fn all() -> Vec<Trial> {
         commands::trials(),
         counters::trials(),
         faults::trials(),
+        fuzz::trials(),
         hyp::trials(),
         hyp_serror::trials(),
         hyp_trace::trials(),

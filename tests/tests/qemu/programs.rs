@@ -18,6 +18,7 @@ const ENDS: &[(&str, u8)] = &[
     ("forktree 2 9", 0),
     ("crash nonsense", 2),
     ("memory nonsense", 2),
+    ("fuzz nonsense", 2),
     ("cat /nowhere", 1),
     ("ls /nowhere", 1),
 ];

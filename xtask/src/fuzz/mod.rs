@@ -261,6 +261,11 @@ fn smaller(bench: &Bench<'_>, machine: &Machine, failure: &Failure, seed: u64, f
     Ok(replay(listed(&steps)))
 }
 
+/// A call's name; those that there are not are one.
+fn name(number: u32) -> String {
+    if number == said::OTHERS { "others".into() } else { syscall::name(number as i32) }
+}
+
 /// Prints what came of it; gives the exit code.
 fn tell(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Replay)>, json: bool) -> Result<u8> {
     let text = if json { format!("{}\n", json_of(outcome, seed, written)) } else { words_of(outcome, written) };
@@ -270,7 +275,7 @@ fn tell(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Replay)
 
 fn json_of(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Replay)>) -> Value {
     let calls = outcome.coverage.calls.iter().map(|(&number, call)| {
-        (syscall::name(number as i32), json!({ "count": call.count, "answers": call.answers().collect::<Vec<_>>() }))
+        (name(number), json!({ "count": call.count, "answers": call.answers().collect::<Vec<_>>() }))
     });
     let failure = outcome.failure.as_ref().map(|(machine, failure)| {
         json!({
@@ -301,7 +306,7 @@ fn words_of(outcome: &Outcome, written: Option<&(PathBuf, Replay)>) -> String {
     line(format_args!("\n{:<20}{:>10}  answers", "call", "times"));
     for (&number, call) in &outcome.coverage.calls {
         let answers: Vec<_> = call.answers().collect();
-        line(format_args!("{:<20}{:>10}  {}", syscall::name(number as i32), call.count, answers.join(" ")));
+        line(format_args!("{:<20}{:>10}  {}", name(number), call.count, answers.join(" ")));
     }
     line(format_args!("\n{:<40}{:>10}", "exception", "times"));
     for (name, count) in outcome.coverage.exceptions() {

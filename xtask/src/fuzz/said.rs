@@ -7,6 +7,9 @@ use syscalls::Errno;
 /// The exit code of a kernel panic.
 const PANIC: u8 = 121;
 
+/// The number of the calls that there are not.
+pub const OTHERS: u32 = 512;
+
 /// What a machine said.
 #[derive(Debug, Default)]
 pub struct Said {
@@ -60,7 +63,7 @@ impl Call {
 /// What was reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// System calls by number; those that there are not together as 512.
+    /// System calls by number; those that there are not together as [`OTHERS`].
     pub calls: BTreeMap<u32, Call>,
     /// The machine's counters.
     pub counters: BTreeMap<String, u64>,
