@@ -102,6 +102,9 @@ struct Arguments<'a> {
     ktest: Option<Word<'a>>,
     #[cfg(feature = "ktest")]
     seed: u64,
+    /// How many frames there are to be for programs.
+    #[cfg(feature = "ktest")]
+    frames: Option<usize>,
 }
 
 impl<'a> Arguments<'a> {
@@ -119,6 +122,8 @@ impl<'a> Arguments<'a> {
             ktest: None,
             #[cfg(feature = "ktest")]
             seed: 0,
+            #[cfg(feature = "ktest")]
+            frames: None,
         };
         for word in bootargs::words(line) {
             if word == *"--" {
@@ -156,6 +161,8 @@ impl<'a> Arguments<'a> {
             true
         } else if let Some(seed) = word.value_of("seed") {
             parse(seed).map(|seed| self.seed = seed).is_some()
+        } else if let Some(frames) = word.value_of("frames") {
+            parse(frames).map(|frames| self.frames = Some(frames)).is_some()
         } else {
             false
         }
@@ -326,6 +333,10 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     #[cfg(feature = "ktest")]
     if let Some(name) = arguments.ktest {
         crate::ktest::run(&name.chars().collect::<String>(), arguments.seed);
+    }
+    #[cfg(feature = "ktest")]
+    if let Some(frames) = arguments.frames {
+        mm::frames::audit::leave(frames);
     }
     if let Err(why) = fs::init(machine.initrd, PROC) {
         report::refuse(format_args!("{why}"));

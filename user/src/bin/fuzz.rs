@@ -18,9 +18,8 @@ use user::{Args, Errno, Signal, counters::Counters, eprintln, io, println, proce
 
 user::entry!(main);
 
-/// How long a case has, of the machine's time, and how often is looked whether it has ended.
+/// How long a case has, of the machine's time.
 const PATIENCE: u64 = 4 * time::MILLISECOND;
-const LOOK: u64 = 100 * time::MICROSECOND;
 /// How long a task that was killed may still be there.
 const DYING: u64 = 400 * time::MILLISECOND;
 /// Processes that fork on purpose, of one case.
@@ -170,27 +169,21 @@ impl Watcher {
             Ok(child) => child,
             Err(errno) => return failed(&format_args!("no child can be started: {errno}")),
         };
-        for _ in 0..PATIENCE / LOOK {
-            if !matches!(sys::wait4(child, linux::WNOHANG), Ok((0, _))) {
-                break;
-            }
-            let _ = sys::nanosleep(LOOK);
-        }
-        for _ in 0..DYING / LOOK {
+        // That it takes longer is no failure.
+        let _ = within(PATIENCE, || !matches!(sys::wait4(child, linux::WNOHANG), Ok((0, _))));
+        let gone = within(DYING, || {
             // Whoever was being made while all were killed is left.
             let _ = sys::kill(-1, Signal::SIGKILL);
             while matches!(sys::wait4(-1, linux::WNOHANG), Ok((1.., _))) {}
-            if sys::wait4(-1, linux::WNOHANG).err() == Some(Errno::ECHILD) {
-                return match (self.audit, Audit::read()) {
-                    (Some(before), Some(after)) if before != after => {
-                        failed(&format_args!("left behind: {} instead of {}", Line(after.text()), Line(before.text())))
-                    }
-                    _ => true,
-                };
+            sys::wait4(-1, linux::WNOHANG).err() == Some(Errno::ECHILD)
+        });
+        match (self.audit, Audit::read()) {
+            _ if !gone => failed(&"a task does not die of SIGKILL"),
+            (Some(before), Some(after)) if before != after => {
+                failed(&format_args!("left behind: {} instead of {}", Line(after.text()), Line(before.text())))
             }
-            let _ = sys::nanosleep(LOOK);
+            _ => true,
         }
-        failed(&"a task does not die of SIGKILL")
     }
 
     /// Tells what was reached, and that this was all.
@@ -204,6 +197,20 @@ impl Watcher {
         println!("fuzz: end");
         i32::from(!whole)
     }
+}
+
+/// Whether `done` holds within so many nanoseconds; it is asked more seldom as time goes by.
+fn within(limit: u64, done: impl Fn() -> bool) -> bool {
+    let (mut waited, mut nap) = (0, 50 * time::MICROSECOND);
+    while !done() {
+        if waited >= limit {
+            return false;
+        }
+        let _ = sys::nanosleep(nap);
+        waited += nap;
+        nap += nap / 2;
+    }
+    true
 }
 
 /// The lines of a text as one.

@@ -40,6 +40,7 @@ fn step(rng: &mut Rng) -> Step {
             Step::Code { seed: rng.u64(..), words, used }
         }
         28 | 29 => Step::Fork,
+        _ if rng.u8(..4) == 0 => Step::Fresh(rng.u64(1..40)),
         _ => Step::Fresh(rng.u64(1..6)),
     }
 }

@@ -70,14 +70,16 @@ pub struct Machine {
     gic: u8,
     /// MiB.
     mem: u32,
+    /// Frames that there are for programs; 0 for all of that.
+    frames: u32,
     /// What its random numbers and its damaged programs come from.
     seed: u64,
 }
 
-/// `cortex-a53 2 64 1`, as it stands in files.
+/// `cortex-a53 2 64 0 1`, as it stands in files.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", self.cpu, self.gic, self.mem, self.seed)
+        write!(f, "{} {} {} {} {}", self.cpu, self.gic, self.mem, self.frames, self.seed)
     }
 }
 
@@ -86,20 +88,27 @@ impl FromStr for Machine {
 
     fn from_str(text: &str) -> Result<Machine> {
         let words: Vec<_> = text.split_whitespace().collect();
-        let [cpu, gic, mem, seed] = words[..] else { anyhow::bail!("`{text}` is no CPU, GIC, MiB and seed") };
-        Ok(Machine { cpu: cpu.into(), gic: gic.parse()?, mem: mem.parse()?, seed: seed.parse()? })
+        let [cpu, gic, mem, frames, seed] = words[..] else {
+            anyhow::bail!("`{text}` is no CPU, GIC, MiB, frames and seed")
+        };
+        let (gic, mem, frames) = (gic.parse()?, mem.parse()?, frames.parse()?);
+        Ok(Machine { cpu: cpu.into(), gic, mem, frames, seed: seed.parse()? })
     }
 }
 
 impl Machine {
-    /// The machine with this number of those of a seed: four in a row have each CPU, eight each with both controllers.
+    /// The machine with this number of those of a seed: four in a row have each CPU, eight each with both controllers; every third
+    /// has hardly any memory.
     fn of(seed: u64, index: u64) -> Machine {
         const CPUS: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
         let place = seed.wrapping_add(index);
+        let mut rng = Rng::with_seed(place);
         Machine {
             cpu: CPUS[(place % 4) as usize].into(),
             gic: 2 + ((place + place / 4) % 2) as u8,
-            mem: 64 * Rng::with_seed(place).u32(1..=4),
+            mem: 64 * rng.u32(1..=4),
+            // The kernel keeps 256 for the first program.
+            frames: if place % 3 == 0 { rng.u32(330..700) } else { 0 },
             seed: place % (1 << 31) + 1,
         }
     }
@@ -130,14 +139,15 @@ impl<'a> Bench<'a> {
             Cases::Of { seed, first, count } => [*seed, *first, *count].map(|number| number.to_string()).to_vec(),
             Cases::Listed(_) => ["replay", "/cases"].map(String::from).to_vec(),
         };
-        let (limit, append) = (if text.is_empty() { LIMIT } else { SMALL_LIMIT }, "tick=4000".into());
+        let limit = if text.is_empty() { LIMIT } else { SMALL_LIMIT };
+        let frames = if machine.frames == 0 { String::new() } else { format!(" frames={}", machine.frames) };
         let config = Config {
             cpu: machine.cpu.clone(),
             gic: machine.gic,
             mem: machine.mem,
             icount: Some(SHIFT),
             log: Some("off".into()),
-            append,
+            append: format!("tick=4000{frames}"),
             program: Program::Named("fuzz".into()),
             args,
             initramfs: Some(self.archive(machine, text)?),
@@ -340,7 +350,7 @@ mod tests {
             assert!((64..=256).contains(&machine.mem), "{machine:?}");
             assert_eq!(machine.to_string().parse::<Machine>().unwrap(), machine);
         }
-        assert!("max 3 64".parse::<Machine>().is_err() && "max 3 64 x".parse::<Machine>().is_err());
+        assert!("max 3 64 0".parse::<Machine>().is_err() && "max 3 64 0 x".parse::<Machine>().is_err());
         assert_ne!(Machine::of(u64::MAX, 1).seed, 0);
     }
 }

@@ -1,9 +1,17 @@
 //! The allocator's books against what is found in use.
 
-use super::{END, FRAMES, Frames, PAGE_SIZE};
+use super::{END, FRAMES, Frames, PAGE_SIZE, alloc};
 use crate::mm::phys_to_virt;
 use crate::sync::IrqLockGuard;
 use alloc::vec::Vec;
+
+/// Takes all free frames but so many, for good, so that programs use up what there is.
+pub fn leave(frames: usize) {
+    while FRAMES.lock().free > frames {
+        let Ok(frame) = alloc() else { return };
+        frame.into_raw();
+    }
+}
 
 /// In the free list.
 const FREE: u8 = u8::MAX;
