@@ -30,8 +30,8 @@ pub fn text() -> String {
     format!("tasks {tasks}\npages {pages}\nstacks {stacks}\nasids {asids}\nsleepers {sleepers}\nheap {heap}\n")
 }
 
-/// A task has given back all but its stack and itself.
-pub fn task_ended() {
+/// A task is about to give back what it has.
+pub fn task_ends() {
     if BOOKS.lock().is_some() {
         look();
     }

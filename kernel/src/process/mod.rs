@@ -49,6 +49,8 @@ pub fn exit(exit: Exit) -> ! {
         counters::emit();
         power::off(exit_code(exit));
     }
+    #[cfg(feature = "ktest")]
+    crate::ktest::audit::task_ends();
     drop(core::mem::replace(&mut *task.files.lock(), crate::fs::Files::new()));
     sched::set_space(None);
     for child in sched::tasks().iter().filter(|child| child.parent.load(Relaxed) == task.id) {
@@ -56,8 +58,6 @@ pub fn exit(exit: Exit) -> ! {
     }
     // Among the children may be zombies that their new parent waits for.
     sched::find(INIT).iter().for_each(sched::wake);
-    #[cfg(feature = "ktest")]
-    crate::ktest::audit::task_ended();
     *task.exit.lock() = Some(exit);
     sched::end()
 }

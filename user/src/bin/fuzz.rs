@@ -124,8 +124,10 @@ fn set_up() {
     map(READ_ONLY, PAGE, PROT_READ);
     map(CODE, PAGE, PROT_READ | PROT_EXEC);
     let at = |address: u64| core::ptr::with_exposed_provenance_mut::<u8>(address as usize);
+    // SAFETY: memory mapped above, where no Rust value is.
+    unsafe { at(DATA).write_bytes(0, DATA_SIZE as usize) };
     for (place, string) in STRINGS.iter().enumerate() {
-        // SAFETY: memory mapped above, where no Rust value is; each string is shorter than its place, which is zero.
+        // SAFETY: as above; each string is shorter than its place, which is zero.
         unsafe { at(STRINGS_AT + STRING_SIZE * place as u64).copy_from(string.as_ptr(), string.len()) };
     }
     for (place, pair) in PAIRS.iter().enumerate() {
