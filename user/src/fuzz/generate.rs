@@ -125,7 +125,7 @@ fn argument(arg: Arg, rng: &mut Rng) -> Value {
     })
 }
 
-/// Where memory may be, or be put. The program's own is left alone: without it a case tells nothing any more.
+/// Where memory may be, or be put. The program's own, its stack included, is left alone: without it a case tells nothing any more.
 fn address(rng: &mut Rng) -> u64 {
     match rng.u8(..16) {
         0 => 0,
@@ -134,7 +134,7 @@ fn address(rng: &mut Rng) -> u64 {
         // Where a table of the last level ends, and one of the second.
         10 => 0x1020_0000 - PAGE * rng.u64(..4),
         11 => 0x4000_0000 - PAGE * rng.u64(..4),
-        12 => USER_END - PAGE * rng.u64(..8),
+        12 => USER_END - PAGE * rng.u64(..2),
         13 => USER_START + PAGE * rng.u64(..4) - PAGE * 2,
         14 => 0x1000_0000 + rng.u64(..0x1_0000),
         _ => anything(rng),
