@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_no_case_is_refused() {
-        let line = |text| read(text, |_| true).err();
+        let line = |text: &str| read(text, |_| true).err();
         assert_eq!(line("case 1\nfork\nknife"), Some(3));
         assert_eq!(line("fork"), Some(1));
         assert_eq!(line("case one"), Some(1));

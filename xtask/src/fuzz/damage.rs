@@ -13,7 +13,8 @@ pub fn damaged(program: &[u8], rng: &mut Rng) -> Vec<u8> {
     let headers = (HEADER + count * PROGRAM_HEADER).min(bytes.len());
     for _ in 0..rng.usize(1..=4) {
         let width = [1, 2, 4, 8][rng.usize(..4)];
-        let at = rng.usize(4..headers - 8) / width * width;
+        // The magic number alone stays.
+        let at = (rng.usize(4..headers - 8) / width * width).max(4);
         let field = &mut bytes[at..at + width];
         let mut value = [0; 8];
         value[..width].copy_from_slice(field);

@@ -72,14 +72,16 @@ pub struct Machine {
     mem: u32,
     /// Frames that there are for programs; 0 for all of that.
     frames: u32,
+    /// Ticks of the scheduler a second.
+    tick: u32,
     /// What its random numbers and its damaged programs come from.
     seed: u64,
 }
 
-/// `cortex-a53 2 64 0 1`, as it stands in files.
+/// `cortex-a53 2 64 0 4000 1`, as it stands in files.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {} {}", self.cpu, self.gic, self.mem, self.frames, self.seed)
+        write!(f, "{} {} {} {} {} {}", self.cpu, self.gic, self.mem, self.frames, self.tick, self.seed)
     }
 }
 
@@ -88,17 +90,17 @@ impl FromStr for Machine {
 
     fn from_str(text: &str) -> Result<Machine> {
         let words: Vec<_> = text.split_whitespace().collect();
-        let [cpu, gic, mem, frames, seed] = words[..] else {
-            anyhow::bail!("`{text}` is no CPU, GIC, MiB, frames and seed")
+        let [cpu, gic, mem, frames, tick, seed] = words[..] else {
+            anyhow::bail!("`{text}` is no CPU, GIC, MiB, frames, ticks and seed")
         };
         let (gic, mem, frames) = (gic.parse()?, mem.parse()?, frames.parse()?);
-        Ok(Machine { cpu: cpu.into(), gic, mem, frames, seed: seed.parse()? })
+        Ok(Machine { cpu: cpu.into(), gic, mem, frames, tick: tick.parse()?, seed: seed.parse()? })
     }
 }
 
 impl Machine {
     /// The machine with this number of those of a seed: four in a row have each CPU, eight each with both controllers; every third
-    /// has hardly any memory.
+    /// has hardly any memory, and every fifth switches tasks some 1500 instructions apart.
     fn of(seed: u64, index: u64) -> Machine {
         const CPUS: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
         let place = seed.wrapping_add(index);
@@ -109,6 +111,7 @@ impl Machine {
             mem: 64 * rng.u32(1..=4),
             // The kernel keeps 256 for the first program.
             frames: if place % 3 == 0 { rng.u32(330..700) } else { 0 },
+            tick: if place % 5 == 0 { 40_000 } else { 4000 },
             seed: place % (1 << 31) + 1,
         }
     }
@@ -147,7 +150,7 @@ impl<'a> Bench<'a> {
             mem: machine.mem,
             icount: Some(SHIFT),
             log: Some("off".into()),
-            append: format!("tick=4000{frames}"),
+            append: format!("tick={}{frames}", machine.tick),
             program: Program::Named("fuzz".into()),
             args,
             initramfs: Some(self.archive(machine, text)?),
@@ -350,7 +353,7 @@ mod tests {
             assert!((64..=256).contains(&machine.mem), "{machine:?}");
             assert_eq!(machine.to_string().parse::<Machine>().unwrap(), machine);
         }
-        assert!("max 3 64 0".parse::<Machine>().is_err() && "max 3 64 0 x".parse::<Machine>().is_err());
+        assert!("max 3 64 0 1".parse::<Machine>().is_err() && "max 3 64 0 1 x".parse::<Machine>().is_err());
         assert_ne!(Machine::of(u64::MAX, 1).seed, 0);
     }
 }
