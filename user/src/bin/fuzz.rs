@@ -25,6 +25,9 @@ const DYING: u64 = 400 * time::MILLISECOND;
 /// Processes that fork on purpose, of one case.
 const FORKS_MAX: u32 = 3;
 
+/// Bytes of a file of cases, at most.
+const CASES_MAX: usize = 1 << 18;
+
 #[repr(C)]
 struct Registers([u64; 33]);
 const SP: usize = 31;
@@ -59,9 +62,9 @@ fn main(args: Args) -> i32 {
 }
 
 fn replay(args: Args) -> i32 {
-    static mut TEXT: [u8; 1 << 18] = [0; 1 << 18];
-    // SAFETY: the only use.
-    let text = unsafe { &mut *(&raw mut TEXT) };
+    let memory = sys::mmap(CASES_MAX, PROT_READ | PROT_WRITE).expect("memory for a file can be had");
+    // SAFETY: mapped just now, for nothing else, and zero.
+    let text = unsafe { core::slice::from_raw_parts_mut(memory, CASES_MAX) };
     let text = args.clone().nth(2).map(|path| io::read_file(path, text));
     let Some(Ok(Ok(text))) = text.map(|text| text.map(core::str::from_utf8)) else {
         eprintln!("fuzz: the file of cases cannot be read");
@@ -304,7 +307,7 @@ impl<'a> Child<'a> {
             Step::Code { seed, words, used } => {
                 let go = || go(*seed, &words[..*used]);
                 // Few instructions come back: mostly a child of this process is to die of them.
-                if *seed % 4 == 0 {
+                if seed.is_multiple_of(4) {
                     go();
                 } else if let Ok(child) = process::spawn(|| {
                     go();

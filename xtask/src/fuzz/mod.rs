@@ -2,7 +2,7 @@
 //!
 //! The program `fuzz` does the cases on the machine (`user/src/bin/fuzz.rs`), the test kernel's audit looks at what they leave behind
 //! (`kernel/src/ktest/audit.rs`). Here machines are chosen, what they say is read ([`said`]), and what failed is made as small as it can be
-//! ([`shrink`]) and written into a file ([`file`]) that `--replay` runs again. Time on the machine is that of its instructions, and its
+//! ([`shrink`]) and written into a file ([`mod@file`]) that `--replay` runs again. Time on the machine is that of its instructions, and its
 //! random numbers come from the seed: a machine does the same each time. docs/fuzz.md tells more.
 
 mod damage;
@@ -110,8 +110,8 @@ impl Machine {
             gic: 2 + ((place + place / 4) % 2) as u8,
             mem: 64 * rng.u32(1..=4),
             // The kernel keeps 256 for the first program.
-            frames: if place % 3 == 0 { rng.u32(330..700) } else { 0 },
-            tick: if place % 5 == 0 { 40_000 } else { 4000 },
+            frames: if place.is_multiple_of(3) { rng.u32(330..700) } else { 0 },
+            tick: if place.is_multiple_of(5) { 40_000 } else { 4000 },
             seed: place % (1 << 31) + 1,
         }
     }
