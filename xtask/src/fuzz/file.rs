@@ -71,7 +71,7 @@ impl Replay {
     fn parse(text: &str) -> Result<Replay> {
         let find = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
         let machine = find(MACHINE)
-            .with_context(|| format!("it has no line `{MACHINE}CPU GIC MIB FRAMES TICKS SEED`"))?
+            .with_context(|| format!("it has no line `{MACHINE}CPU GIC MIB FRAMES TICKS LOG SEED`"))?
             .parse()?;
         let mut cases = Vec::new();
         fuzz::read(text, |case| {
@@ -106,7 +106,7 @@ mod tests {
             assert_eq!((&read.machine, &read.why, read.to_string()), (&machine, &why, text));
         }
         assert!(Replay::parse("case 1\nfork\n").is_err());
-        assert!(Replay::parse("# machine: max 3 64 0 1 1\nknife\n").is_err());
-        assert!(Replay::parse("# machine: max 3 64 0 1 1\n# cases: 1 2\n").is_err());
+        assert!(Replay::parse("# machine: max 3 64 0 1 off 1\nknife\n").is_err());
+        assert!(Replay::parse("# machine: max 3 64 0 1 off 1\n# cases: 1 2\n").is_err());
     }
 }
