@@ -495,5 +495,19 @@ mod tests {
             blob[at] = byte;
             let _ = Machine::parse(&blob);
         }
+
+        #[test]
+        fn much_damage_never_panics(
+            words in proptest::collection::vec((0usize..1024, proptest::sample::select(&[0, 1, 2, 3, 4, 9, 1 << 31, u32::MAX][..])), 1..8),
+            length in 0usize..8192,
+        ) {
+            let mut blob = machine("", "arm,gic-v3");
+            for (at, word) in words {
+                let at = at * 4 % blob.len();
+                blob[at..at + 4].copy_from_slice(&word.to_be_bytes());
+            }
+            blob.truncate(length.max(8));
+            let _ = (Console::parse(&blob), Machine::parse(&blob));
+        }
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! There is no heap: programs use the stack, `static`s and `sys::mmap`.
 //!
-//! [`counters`], [`deaths`], [`dirent`], [`editor`], [`errno`] and [`status`] are plain data and also build for the host, where their
+//! [`counters`], [`deaths`], [`dirent`], [`editor`], [`errno`], [`fuzz`] and [`status`] are plain data and also build for the host, where their
 //! tests run (`cargo test --package user --lib`).
 #![no_std]
 
@@ -27,6 +27,7 @@ pub mod deaths;
 pub mod dirent;
 pub mod editor;
 pub mod errno;
+pub mod fuzz;
 pub mod status;
 
 #[cfg(target_os = "none")]

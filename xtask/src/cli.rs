@@ -9,7 +9,7 @@ use crate::machine::{self, Config, Event, Input, Program};
 use crate::setup::{self, Need};
 use crate::symbols::Symbols;
 use crate::trace::{self, About, Files};
-use crate::{bench, check, console, differ, doctor, explain, gdb, mutants, process, sweep, test, workspace};
+use crate::{bench, check, console, differ, doctor, explain, fuzz, gdb, mutants, process, sweep, test, workspace};
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -226,6 +226,17 @@ Examples:
   cargo xtask sweep --gic 2 --cpu max    on another machine
   cargo xtask sweep null --json          for tools")]
     Sweep(sweep::Args),
+    /// Run programs of random calls and instructions on a kernel that audits itself, and make what fails small
+    #[command(after_help = "\
+Machines take turns: four CPUs, both interrupt controllers, 64 to 256 MiB; the same seed does the same. What was reached is \
+printed; with a failure, the exit code is 1, and the fewest steps that fail the same way are in a file for --replay. \
+docs/fuzz.md tells more.
+
+Examples:
+  cargo xtask fuzz
+  cargo xtask fuzz --seconds 3600 --seed 7
+  cargo xtask fuzz --replay fuzz-7-12345.txt")]
+    Fuzz(fuzz::Args),
     /// Check format, clippy (host and target, no warnings) and documentation
     #[command(after_help = "\
 Examples:
@@ -524,6 +535,7 @@ fn run(verb: Verb) -> Result<u8> {
         }
         Verb::Differ(args) => differ::run(&root, args),
         Verb::Sweep(args) => sweep::run(args),
+        Verb::Fuzz(args) => fuzz::run(&root, args),
         Verb::Check => {
             setup::ensure(&root, &[Need::Target, Need::Clippy])?;
             check::check(&root).map(|()| 0)

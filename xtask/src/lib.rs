@@ -22,6 +22,7 @@ pub mod disassembly;
 pub mod doctor;
 pub mod elf;
 pub mod explain;
+pub mod fuzz;
 pub mod gdb;
 pub mod hyp;
 pub mod images;

@@ -105,6 +105,9 @@ struct Arguments<'a> {
     /// Whether EL0 may have interrupts come at every instruction.
     #[cfg(feature = "ktest")]
     sweep: bool,
+    /// How many frames there are to be for programs.
+    #[cfg(feature = "ktest")]
+    frames: Option<usize>,
 }
 
 impl<'a> Arguments<'a> {
@@ -124,6 +127,7 @@ impl<'a> Arguments<'a> {
             seed: 0,
             #[cfg(feature = "ktest")]
             sweep: false,
+            frames: None,
         };
         for word in bootargs::words(line) {
             if word == *"--" {
@@ -164,6 +168,8 @@ impl<'a> Arguments<'a> {
         } else if word == *"sweep" {
             self.sweep = true;
             true
+        } else if let Some(frames) = word.value_of("frames") {
+            parse(frames).map(|frames| self.frames = Some(frames)).is_some()
         } else {
             false
         }
@@ -315,6 +321,16 @@ extern "C" fn start(dtb: u64, image: u64, entry_el: u64) -> ! {
     }
 }
 
+/// The files that are made when they are opened.
+const PROC: &[(&str, fs::Text)] = &[
+    #[cfg(feature = "ktest")]
+    ("proc/audit", crate::ktest::audit::text),
+    ("proc/counters", counters::text),
+    #[cfg(feature = "ktest")]
+    ("proc/coverage", crate::ktest::coverage::text),
+    ("proc/deaths", signal::deaths),
+];
+
 /// The idle task: starts the rest, then waits for interrupts, which take the CPU from it.
 extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     let (machine, arguments) = context;
@@ -328,7 +344,11 @@ extern "C" fn run(context: &(Machine<'_>, Arguments<'_>)) -> ! {
     if arguments.sweep {
         crate::ktest::sweep::init();
     }
-    if let Err(why) = fs::init(machine.initrd, &[("proc/counters", counters::text), ("proc/deaths", signal::deaths)]) {
+    #[cfg(feature = "ktest")]
+    if let Some(frames) = arguments.frames {
+        mm::frames::audit::leave(frames);
+    }
+    if let Err(why) = fs::init(machine.initrd, PROC) {
         report::refuse(format_args!("{why}"));
     }
     let init = arguments.init.map_or_else(|| String::from("/bin/init"), |word| word.chars().collect());

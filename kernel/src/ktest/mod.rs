@@ -4,8 +4,10 @@
 //!
 //! What the CPU of an emulator never raises is made up: `slot.N.ESR.FAR` enters a slot of the vector table as the CPU would.
 
+pub mod audit;
 mod bench;
 mod copy;
+pub mod coverage;
 mod el1;
 mod irq;
 mod program;

@@ -1,5 +1,8 @@
 //! The frame allocator: 4 KiB frames of RAM, by a list of those given back and, behind it, ranges never used yet.
 
+#[cfg(feature = "ktest")]
+pub mod audit;
+
 use super::{LINEAR_SIZE, OutOfMemory, PAGE_SIZE, phys_to_virt};
 use crate::sync::IrqLock;
 use core::arch::global_asm;

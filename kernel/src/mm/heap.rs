@@ -76,6 +76,12 @@ pub fn init(calls: usize) {
     }
 }
 
+/// Bytes that are allocated.
+#[cfg(feature = "ktest")]
+pub fn used() -> usize {
+    HEAP.0.lock().iter().map(Heap::used).sum()
+}
+
 /// Fails when the heap is too full for EL0 to start another operation that allocates.
 pub fn reserve() -> Result<(), OutOfMemory> {
     let [main, reserve] = &*HEAP.0.lock();

@@ -1,5 +1,8 @@
 //! The kernel's own translation tables (TTBR1): the linear map of RAM, the image, stacks and device registers.
 
+#[cfg(feature = "ktest")]
+pub mod audit;
+
 use super::{DEVICES_BASE, LINEAR_BASE, LINEAR_SIZE, OutOfMemory, PAGE_SIZE, frames, phys_to_virt};
 use crate::extable::Kind;
 use crate::percpu::this_cpu;

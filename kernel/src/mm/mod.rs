@@ -11,12 +11,14 @@
 //!
 //! The user half (TTBR0) is [`user::AddressSpace`].
 
+#[cfg(feature = "ktest")]
+pub mod audit;
 pub mod frames;
 pub mod heap;
 pub mod kernel_map;
 mod numbers;
 pub mod stacks;
-mod tables;
+pub mod tables;
 pub mod user;
 
 use drivers::dt::{Machine, Region};

@@ -29,6 +29,12 @@ impl<const N: usize> Numbers<N> {
         Some(number)
     }
 
+    /// How many are given out.
+    #[cfg(feature = "ktest")]
+    pub fn in_use(&self) -> usize {
+        self.next - self.free.len()
+    }
+
     /// A number that [`take`](Self::take) gave out is free again.
     pub fn give_back(&mut self, number: usize) {
         self.free.push(number as u16).expect("no more numbers come back than were given out");

@@ -68,6 +68,12 @@ pub fn slot_of(address: usize) -> Option<Range<usize>> {
     (slot < STACKS.try_lock()?.mapped).then(|| KernelStack::range_of(slot))
 }
 
+/// How many stacks are in use.
+#[cfg(feature = "ktest")]
+pub fn in_use() -> usize {
+    STACKS.lock().slots.in_use()
+}
+
 impl Drop for KernelStack {
     fn drop(&mut self) {
         STACKS.lock().slots.give_back(self.slot);

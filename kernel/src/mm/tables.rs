@@ -58,6 +58,12 @@ impl Drop for Asid {
     }
 }
 
+/// How many identifiers of address spaces are in use.
+#[cfg(feature = "ktest")]
+pub fn asids() -> usize {
+    ASIDS.lock().in_use()
+}
+
 /// A descriptor in its table.
 #[derive(Clone, Copy)]
 struct Place(*mut u64);
@@ -184,6 +190,12 @@ impl Tables {
     /// TTBR0_EL1.
     pub fn ttbr0(&self) -> u64 {
         self.root.address() | self.asid.0 << 48
+    }
+
+    /// The table of level 1.
+    #[cfg(feature = "ktest")]
+    pub fn root(&self) -> u64 {
+        self.root.address()
     }
 
     /// Where the descriptor of a page that has a frame is.

@@ -3,6 +3,9 @@
 //! A program's memory is a list of areas with rights. A page gets its frame when it is first touched, and one of its own when it is
 //! first written to after a `fork`, in [`AddressSpace::serve`], which both the EL0 abort handler and the copy routines call before anything is called a fault.
 
+#[cfg(feature = "ktest")]
+pub mod audit;
+
 use super::kernel_map::NORMAL;
 use super::tables::Tables;
 use super::{OutOfMemory, PAGE_SIZE, USER_END, frames, page_down};

@@ -50,6 +50,8 @@ pub fn exit(exit: Exit) -> ! {
         counters::emit();
         power::off(exit_code(exit));
     }
+    #[cfg(feature = "ktest")]
+    crate::ktest::audit::task_ends();
     drop(core::mem::replace(&mut *task.files.lock(), crate::fs::Files::new()));
     sched::set_space(None);
     if let Some(init) = sched::find(INIT) {

@@ -3,6 +3,8 @@
 //! Whoever wants another task to run says so ([`Task::set_need_resched`]); the switch is made where it is safe: on the way out of an
 //! exception, or where a task waits. Nothing here knows of exceptions: a new task's first pc comes from its creator.
 
+#[cfg(feature = "ktest")]
+pub mod audit;
 pub mod family;
 pub mod sleep;
 pub mod task;
@@ -120,6 +122,8 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
 pub fn spawn(task: Arc<Task>) {
     // SAFETY: a nop, unless traced; the task is held here.
     unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
+    // Who is known and runnable is in the queue, whenever one looks.
+    let _mask = IrqMask::new();
     TASKS.lock().insert(task.id, task.clone());
     find(task.parent.load(Relaxed)).iter().for_each(|parent| family::adopt(parent, &task));
     run_queue().lock().ready.push_back(task);

@@ -28,6 +28,12 @@ pub fn cancel(deadline: u64) {
     drop(task);
 }
 
+/// How many tasks wait for a time.
+#[cfg(feature = "ktest")]
+pub fn sleepers() -> usize {
+    SLEEPERS.lock().len()
+}
+
 /// Wakes every task whose deadline has come, and returns when to look again: with the earliest that has not. However many sleep, a
 /// tick that wakes none looks at none.
 #[inline]

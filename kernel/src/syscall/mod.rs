@@ -148,7 +148,11 @@ fn set_result(regs: &mut PtRegs, result: Result) {
 pub fn handle(regs: &mut PtRegs) {
     let number = regs.regs[8] as u32;
     regs.syscallno = number as i32;
+    #[cfg(feature = "ktest")]
+    crate::ktest::coverage::asked(number);
     call(number)(regs);
+    #[cfg(feature = "ktest")]
+    crate::ktest::coverage::answered(number, regs.regs[0]);
 }
 
 /// The call with a number. An index beyond the table never reaches the load, not even by speculation: the CPU may guess

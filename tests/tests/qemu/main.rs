@@ -10,6 +10,7 @@ mod commands;
 mod counters;
 mod differ;
 mod faults;
+mod fuzz;
 mod hyp;
 mod hyp_cost;
 mod hyp_hostile;
@@ -49,6 +50,7 @@ fn all() -> Vec<Trial> {
         counters::trials(),
         differ::trials(),
         faults::trials(),
+        fuzz::trials(),
         hyp::trials(),
         hyp_serror::trials(),
         hyp_trace::trials(),

@@ -20,6 +20,7 @@ const ENDS: &[(&str, u8)] = &[
     ("crash nonsense", 2),
     ("memory nonsense", 2),
     ("sweep nonsense", 2),
+    ("fuzz nonsense", 2),
     ("cat /nowhere", 1),
     ("ls /nowhere", 1),
     // What it shows is compared with Linux in differ.rs.

@@ -1,0 +1,52 @@
+//! Which system calls were made, and what they answered.
+
+use alloc::string::String;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use linux_raw_sys::errno::ENOSYS;
+
+/// Calls with this number or a higher one are counted together.
+const LAST: usize = 512;
+
+/// By number: how often it was called, and its answers in two words: bit 0 for success, bit n for error n.
+static CALLS: [[AtomicU64; 3]; LAST + 1] = [const { [const { AtomicU64::new(0) }; 3] }; LAST + 1];
+
+fn call(number: u32) -> &'static [AtomicU64; 3] {
+    &CALLS[(number as usize).min(LAST)]
+}
+
+/// A call begins.
+pub fn asked(number: u32) {
+    call(number)[0].fetch_add(1, Relaxed);
+}
+
+/// A call ends with this in x0.
+pub fn answered(number: u32, x0: u64) {
+    let errno = x0.wrapping_neg();
+    // No call here has an error beyond 127.
+    let bit = if errno < 128 { errno } else { 0 };
+    call(number)[1 + bit as usize / 64].fetch_or(1 << (bit % 64), Relaxed);
+}
+
+/// The text of `/proc/coverage`: a line for each number called that there is: it, how often, and its answers in hexadecimal; and one for
+/// all others together.
+pub fn text() -> String {
+    const NO_SUCH_CALL: u128 = 1 << ENOSYS;
+    let mut text = String::new();
+    let mut line = |number: usize, times: u64, answers: u128| {
+        // A String takes everything.
+        let _ = writeln!(text, "{number} {times} {answers:x}");
+    };
+    let mut others = 0;
+    for (number, call) in CALLS.iter().enumerate() {
+        let [times, low, high] = call.each_ref().map(|word| word.load(Relaxed));
+        let answers = u128::from(high) << 64 | u128::from(low);
+        if answers == NO_SUCH_CALL {
+            others += times;
+        } else if times != 0 {
+            line(number, times, answers);
+        }
+    }
+    line(LAST, others, NO_SUCH_CALL);
+    text
+}
