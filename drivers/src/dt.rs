@@ -327,6 +327,8 @@ mod tests {
     extern crate std;
     use super::*;
     use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+    use proptest::collection;
+    use proptest::sample::select;
     use std::vec::Vec;
 
     fn node(name: &str, properties: &[(&str, Vec<u8>)], children: Vec<DeviceTreeNode>) -> DeviceTreeNode {
@@ -498,7 +500,7 @@ mod tests {
 
         #[test]
         fn much_damage_never_panics(
-            words in proptest::collection::vec((0usize..1024, proptest::sample::select(&[0, 1, 2, 3, 4, 9, 1 << 31, u32::MAX][..])), 1..8),
+            words in collection::vec((0usize..1024, select(&[0, 1, 2, 3, 4, 9, 1 << 31, u32::MAX][..])), 1..8),
             length in 0usize..8192,
         ) {
             let mut blob = machine("", "arm,gic-v3");

@@ -52,9 +52,9 @@ pub enum Arg {
     Small,
     /// A process.
     Process,
-    /// A signal.
+    /// A signal. One that there cannot be is invalid, whatever else is wrong.
     Signal,
-    /// A clock.
+    /// A clock. As with signals.
     Clock,
     /// The flags of `clone`.
     CloneFlags,
@@ -62,7 +62,7 @@ pub enum Arg {
     Address,
     /// How much.
     Size,
-    /// Its rights.
+    /// Its rights. As with signals.
     Protection,
     /// The flags of `mmap`.
     MapFlags,
@@ -165,9 +165,17 @@ impl Call {
         let no_file = args().next().is_some_and(|(&arg, &value)| arg == File && value as u32 as u64 > MAX_FILE);
         let nothing =
             args().any(|(arg, &value)| matches!(arg, Path | Pair | Out) && !(USER_START..USER_END).contains(&value));
+        let invalid = args().any(|(arg, &value)| match arg {
+            Clock => !matches!(value as u32, 0 | 1 | 4..=7),
+            Signal => value as u32 > 64,
+            Protection => value as u32 & !0b111 != 0,
+            _ => false,
+        });
         match Errno::check(answer) {
             Err(Errno::EBADF) if no_file => None,
             _ if no_file => Some("not EBADF, where there is no such file"),
+            Err(Errno::EINVAL) if invalid => None,
+            _ if invalid => Some("not EINVAL, where a clock, a signal or rights cannot be"),
             Err(errno) if !self.errors.contains(&errno) => Some("an error that this call has not"),
             Err(_) => None,
             Ok(_) if nothing => Some("success, where a pointer leads nowhere"),
@@ -220,6 +228,10 @@ mod tests {
         assert!(!is_right("getpid", &[], 8) && is_right("getpid", &[], 7));
         assert!(!is_right("mmap", &[0, 1], 0x1_0001) && is_right("mmap", &[0, 1], 0x2_0000));
         assert!(!is_right("mmap", &[0, 1], 0x1000));
+        assert!(!is_right("mmap", &[0, 1, 8], 0x2_0000) && is_right("mmap", &[0, 1, 8], error(Errno::EINVAL)));
+        assert!(!is_right("kill", &[7, 65], 0) && is_right("kill", &[7, 64], error(Errno::ESRCH)));
+        assert!(!is_right("clock_gettime", &[2, KERNEL], error(Errno::EFAULT)));
+        assert!(is_right("clock_gettime", &[2, KERNEL], error(Errno::EINVAL)));
         assert!(!is_right("execve", &[GOOD], 0) && !is_right("brk", &[0], -1));
         assert!(is_right("lseek", &[0, 5, 0], isize::MAX));
     }

@@ -56,12 +56,12 @@ pub struct Args {
 pub const CASES: u64 = 1000;
 /// The machine's time: nanoseconds that an instruction takes, as a power of two.
 const SHIFT: u8 = 4;
-/// How long a machine may take; a case has its time on the machine, so only a kernel that stands still takes as long.
-const LIMIT: Duration = Duration::from_secs(300);
-/// A machine that tries a smaller program has not that many cases.
-const SMALL_LIMIT: Duration = Duration::from_secs(60);
-/// Smaller programs that are tried at most.
-const TRIES: usize = 300;
+/// How long a machine may take, and how much longer for each case. A case has its time on the machine, so only a kernel that stands still
+/// takes as long.
+const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT_PER_CASE: Duration = Duration::from_millis(300);
+/// For how long smaller programs are tried.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,10 +108,10 @@ impl Machine {
     fn of(seed: u64, index: u64) -> Machine {
         const CPUS: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
         let place = seed.wrapping_add(index);
-        let mut rng = Rng::with_seed(place);
+        let (turn, mut rng) = (place % 8, Rng::with_seed(place));
         Machine {
-            cpu: CPUS[(place % 4) as usize].into(),
-            gic: 2 + (place % 8 * 5 / 4 % 2) as u8,
+            cpu: CPUS[(turn % 4) as usize].into(),
+            gic: 2 + ((turn + turn / 4) % 2) as u8,
             mem: 64 * rng.u32(1..=4),
             // The kernel keeps 256 for the first program.
             frames: if place.is_multiple_of(3) { rng.u32(330..700) } else { 0 },
@@ -147,7 +147,10 @@ impl<'a> Bench<'a> {
             Cases::Of { seed, first, count } => [*seed, *first, *count].map(|number| number.to_string()).to_vec(),
             Cases::Listed(_) => ["replay", "/cases"].map(String::from).to_vec(),
         };
-        let limit = if text.is_empty() { LIMIT } else { SMALL_LIMIT };
+        let count = match cases {
+            Cases::Of { count, .. } => *count as u32,
+            Cases::Listed(cases) => cases.len() as u32,
+        };
         let frames = if machine.frames == 0 { String::new() } else { format!(" frames={}", machine.frames) };
         let config = Config {
             cpu: machine.cpu.clone(),
@@ -160,7 +163,7 @@ impl<'a> Bench<'a> {
             args,
             initramfs: Some(self.archive(machine, text)?),
             records: machine.log != "off",
-            timeout: Some(limit),
+            timeout: Some(LIMIT + LIMIT_PER_CASE * count),
             qemu_args: vec!["-seed".into(), machine.seed.to_string().into()],
             ..Config::default()
         };
@@ -270,13 +273,13 @@ fn smaller(bench: &Bench<'_>, machine: &Machine, failure: &Failure, seed: u64, f
     if !fails(&listed(&steps))? {
         return Ok(replay(whole(last - before, last)));
     }
-    let mut tries = 0;
+    let (end, mut tries) = (Instant::now() + PATIENCE, 0);
     let steps = shrink::fewest(steps, |fewer| {
         tries += 1;
         if tries % 10 == 0 {
-            eprintln!("xtask: {} steps still fail, or do not", fewer.len());
+            eprintln!("xtask: try {tries}, of {} steps", fewer.len());
         }
-        Ok(tries <= TRIES && fails(&listed(fewer))?)
+        Ok(Instant::now() < end && fails(&listed(fewer))?)
     })?;
     Ok(replay(listed(&steps)))
 }
@@ -288,7 +291,7 @@ fn name(number: u32) -> String {
 
 /// Prints what came of it; gives the exit code.
 fn tell(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Replay)>, json: bool) -> Result<u8> {
-    let text = if json { format!("{}\n", json_of(outcome, seed, written)) } else { words_of(outcome, written) };
+    let text = if json { format!("{}\n", json_of(outcome, seed, written)) } else { words_of(outcome, seed, written) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(outcome.failure.is_some().into())
 }
@@ -316,7 +319,7 @@ fn json_of(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Repl
     })
 }
 
-fn words_of(outcome: &Outcome, written: Option<&(PathBuf, Replay)>) -> String {
+fn words_of(outcome: &Outcome, seed: Option<u64>, written: Option<&(PathBuf, Replay)>) -> String {
     let mut text = String::new();
     let mut line = |line: fmt::Arguments<'_>| {
         // A String takes everything.
@@ -336,7 +339,8 @@ fn words_of(outcome: &Outcome, written: Option<&(PathBuf, Replay)>) -> String {
         (None, _) => line(format_args!("\n0 failures")),
         (Some((machine, failure)), written) => {
             let case = failure.case.map_or("no case".into(), |case| format!("case {case}"));
-            line(format_args!("\nFAILED in {case} on {machine}: {}", failure.why));
+            let seed = seed.map_or(String::new(), |seed| format!(" of seed {seed}"));
+            line(format_args!("\nFAILED in {case}{seed} on {machine}: {}", failure.why));
             if let Some((path, replay)) = written {
                 line(format_args!("\n{replay}\nrun it again: cargo xtask fuzz --replay {}", path.display()));
             }
