@@ -71,10 +71,6 @@ macro_rules! calls {
     };
 }
 
-const fn text(name: &'static str, make: fn(&World) -> usize) -> Value {
-    Made(name, make)
-}
-
 fn at(text: &'static CStr) -> usize {
     text.as_ptr().expose_provenance()
 }
@@ -115,7 +111,7 @@ const LENGTHS: &[Value] =
 const LENGTH: Arg = (Number(8), LENGTHS);
 
 const PATHS: &[Value] = &[
-    text("absent", |_| at(c"/absent")),
+    Made("absent", |_| at(c"/absent")),
     Made("hole", |w| w.hole),
     Number(0),
     Made("closed", |w| w.closed),
@@ -124,24 +120,24 @@ const PATHS: &[Value] = &[
     Made("tagged", |_| at(REGULAR) | 0x5a << 56),
     Made("without-end", |w| w.put_before_hole(*b"/bin")),
     Made("up-to-hole", |w| w.put_before_hole(*b"/bin\0")),
-    text("empty", |_| at(c"")),
-    text("root", |_| at(c"/")),
-    text("directory", |_| at(c"/bin")),
-    text("relative", |_| at(c"bin/observe")),
-    text("relative-to-directory", |_| at(c"observe")),
-    text("below-absent", |_| at(c"/absent/observe")),
-    text("below-file", |_| at(c"/bin/observe/below")),
-    text("file-with-slash", |_| at(c"/bin/observe/")),
-    text("file-with-dot", |_| at(c"/bin/observe/.")),
-    text("file-with-dots", |_| at(c"/bin/observe/..")),
-    text("directory-with-slash", |_| at(c"/bin/")),
-    text("slashes", |_| at(c"//bin///observe")),
-    text("dots", |_| at(c"/./bin/../bin/./observe")),
-    text("above-root", |_| at(c"/../../bin/observe")),
-    text("below-absent-and-up", |_| at(c"/absent/../bin/observe")),
-    text("below-file-and-up", |_| at(c"/bin/observe/../observe")),
-    text("not-utf8", |_| at(c"/\xff")),
-    text("another-case", |_| at(c"/BIN/observe")),
+    Made("empty", |_| at(c"")),
+    Made("root", |_| at(c"/")),
+    Made("directory", |_| at(c"/bin")),
+    Made("relative", |_| at(c"bin/observe")),
+    Made("relative-to-directory", |_| at(c"observe")),
+    Made("below-absent", |_| at(c"/absent/observe")),
+    Made("below-file", |_| at(c"/bin/observe/below")),
+    Made("file-with-slash", |_| at(c"/bin/observe/")),
+    Made("file-with-dot", |_| at(c"/bin/observe/.")),
+    Made("file-with-dots", |_| at(c"/bin/observe/..")),
+    Made("directory-with-slash", |_| at(c"/bin/")),
+    Made("slashes", |_| at(c"//bin///observe")),
+    Made("dots", |_| at(c"/./bin/../bin/./observe")),
+    Made("above-root", |_| at(c"/../../bin/observe")),
+    Made("below-absent-and-up", |_| at(c"/absent/../bin/observe")),
+    Made("below-file-and-up", |_| at(c"/bin/observe/../observe")),
+    Made("not-utf8", |_| at(c"/\xff")),
+    Made("another-case", |_| at(c"/BIN/observe")),
     Made("name-of-255", |w| w.long_end - 255),
     Made("name-of-256", |w| w.long_end - 256),
     Made("path-of-4095", |w| w.long_end - 4095),
@@ -149,6 +145,7 @@ const PATHS: &[Value] = &[
 ];
 const PATH: Arg = (Made("observe", |_| at(REGULAR)), PATHS);
 
+/// Small numbers: clocks, limits, ways to seek.
 const NUMBERS: &[Value] = &[
     Number(i32::MAX as i64),
     Number(-1),
@@ -174,7 +171,7 @@ const NUMBERS: &[Value] = &[
 
 const OPEN_FLAGS: &[Value] = &[
     Number(linux::O_DIRECTORY as i64),
-    Number(linux::O_WRONLY as i64 | 1),
+    Number(linux::O_WRONLY as i64),
     Number(3),
     Number(linux::O_CLOEXEC as i64),
     Number(linux::O_CREAT as i64 | linux::O_EXCL as i64),
@@ -208,8 +205,6 @@ const CHILD: Value = Made("child", |w| w.child as usize);
 
 const SIGNALS: &[Value] =
     &[Number(65), Number(-1), Number(64), Number(32), Number(9), Number(17), Number(1 << 32), Number(i32::MIN as i64)];
-
-const CLOCKS: &[Value] = NUMBERS;
 
 const TIMES: &[Value] = &[
     Made("hole", |w| w.hole),
@@ -370,9 +365,9 @@ calls! {
     __NR_set_tid_address(POINTER) Process;
     __NR_set_robust_list(POINTER, (Number(24), &[Number(0), Number(23), Number(25), Number(-1), Number(1 << 32 | 24)])) Number;
     __NR_nanosleep(TIME, OPTIONAL) Number;
-    __NR_clock_nanosleep((Number(1), CLOCKS), (Number(0), &[Number(2), Number(1), Number(3), Number(-1), Number(1 << 32)]), TIME, OPTIONAL) Number;
-    __NR_clock_gettime((Number(1), CLOCKS), POINTER) Number;
-    __NR_clock_getres((Number(1), CLOCKS), POINTER) Number;
+    __NR_clock_nanosleep((Number(1), NUMBERS), (Number(0), &[Number(2), Number(1), Number(3), Number(-1), Number(1 << 32)]), TIME, OPTIONAL) Number;
+    __NR_clock_gettime((Number(1), NUMBERS), POINTER) Number;
+    __NR_clock_getres((Number(1), NUMBERS), POINTER) Number;
     __NR_sched_yield() Number;
     __NR_kill((CHILD, PIDS), (Number(0), SIGNALS)) Number;
     __NR_tkill((CHILD, PIDS), (Number(0), SIGNALS)) Number;
@@ -398,6 +393,9 @@ calls! {
 
 /// Places where a mapping is made over what is there, or not: flags that change what the address means.
 const PLACES: [(&str, i64); 2] = [("fixed", FIXED), ("no-replace", NO_REPLACE)];
+
+/// How often others are let run until a process is said to wait: by turns, as time passes on a host that stands still.
+const TURNS: usize = 50_000;
 
 pub fn observe() -> i32 {
     let mut world = World::new();
@@ -452,14 +450,15 @@ impl Call {
             let has_child = self.args.iter().any(|arg| matches!(arg.0, Made("child", _)));
             if has_child {
                 world.child = process::spawn(|| 3).expect("a child can be started");
+                let_children_end();
             }
             let args = values.map(|value| value.of(world));
             let answer = if self.number == linux::__NR_clone {
                 let [flags, stack, parent_tid, tls, child_tid, _] = args;
                 // SAFETY: the child ends at once, on whatever stack.
                 let answer = Errno::check(unsafe { clone(flags, stack, parent_tid, tls, child_tid) });
-                // The child's end, before anything is told: it may be this process's.
-                sys::nanosleep(20 * time::MILLISECOND).expect("time passes");
+                // It may be this process's end as well.
+                let_children_end();
                 answer
             } else {
                 call(self.number, args)
@@ -479,14 +478,13 @@ impl Call {
             0
         });
         let child = child.expect("a child can be started");
-        // It may have stopped, or wait for ever. The host may stand still as well, but not while this goes round.
-        let begin = time::counter();
+        // It may have stopped, or wait for ever.
         let mut word = 0u32;
         for turn in 0.. {
             let place = (&raw mut word).expose_provenance();
             let options = (linux::WNOHANG | linux::WUNTRACED) as usize;
             match call(linux::__NR_wait4, [child as usize, place, options, 0, 0, 0]) {
-                Ok(0) if turn > 1000 && time::counter() - begin > time::ticks(2 * time::SECOND) => {
+                Ok(0) if turn == TURNS => {
                     sys::kill(child, user::Signal::SIGKILL).expect("a child can be killed");
                     self.tell(about, "waits");
                     process::wait(child).expect("a child can be waited for");
@@ -503,6 +501,11 @@ impl Call {
     fn tell(&self, about: fmt::Arguments<'_>, value: impl fmt::Display) {
         println!("calls.{}.{about} {value}", self.name);
     }
+}
+
+/// Time for them to. One long sleep could be over at once, on a host that stands still.
+fn let_children_end() {
+    (0..20).for_each(|_| sys::nanosleep(time::MILLISECOND).expect("time passes"));
 }
 
 /// clone, whose child ends with 0 and touches no memory.

@@ -55,9 +55,9 @@ fn reading(world: &World) {
     println!("results.read.start {}", Told(size(linux::SEEK_SET)));
     println!("results.read.page {}", Told(read(PAGE)));
     println!("results.read.position-behind-page {}", Told(size(linux::SEEK_CUR)));
-    let bytes = world.good as *const [u8; 4];
     // SAFETY: the file was read to there.
-    println!("results.read.bytes {:?}", unsafe { core::ptr::with_exposed_provenance::<[u8; 4]>(bytes.addr()).read() });
+    let bytes = unsafe { core::ptr::with_exposed_provenance::<[u8; 4]>(world.good).read() };
+    println!("results.read.bytes {bytes:?}");
 }
 
 fn directory(world: &World) {
