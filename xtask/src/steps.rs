@@ -16,7 +16,7 @@
 //! ```
 
 use crate::process::{Input, Running};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use object::{Object, ObjectSymbol};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -158,7 +158,7 @@ impl Stub {
     /// Sends a packet; the answer must begin as said.
     fn ask(&mut self, packet: &str, answer: &str) -> Result<()> {
         let sum = packet.bytes().fold(0u8, u8::wrapping_add);
-        self.socket.write_all(format!("${packet}#{sum:02x}").as_bytes())?;
+        self.send(&format!("${packet}#{sum:02x}"))?;
         loop {
             let found = self.packet()?;
             // What the monitor says comes first, as `O` and hexadecimal digits.
@@ -184,8 +184,12 @@ impl Stub {
         // The sum: nothing is lost on the way.
         self.byte()?;
         self.byte()?;
-        self.socket.write_all(b"+")?;
+        self.send("+")?;
         Ok(String::from_utf8_lossy(&text).trim_start_matches('$').into())
+    }
+
+    fn send(&mut self, text: &str) -> Result<()> {
+        self.socket.write_all(text.as_bytes()).map_err(|_| anyhow!("the machine has ended"))
     }
 
     fn byte(&mut self) -> Result<u8> {

@@ -11,7 +11,8 @@
 use super::irq::interrupted;
 use super::read_daif;
 use crate::percpu::this_cpu;
-use crate::sched::{current, task::Task};
+use crate::sched::current;
+use crate::sched::task::{Task, flags};
 use crate::sync::IrqLock;
 use crate::{console, irq, kprintln, uaccess};
 use aarch64_cpu::asm::barrier::{SY, isb};
@@ -154,8 +155,13 @@ pub fn before_return(regs: &PtRegs) {
     if let Some(found) = &*FOUND.lock()
         && found.frame == core::ptr::from_ref(regs).addr()
     {
-        let more = found.depth.wrapping_sub(current().preempt.depth());
+        let task = current();
+        let more = found.depth.wrapping_sub(task.preempt.depth());
         as_ever("preempt_count in the handler, over that behind it, and 1", &MORE, u64::from(more) + 1);
+        // What the interrupt asked for is done here, and not only on the way to EL0.
+        if task.preempt.is_enabled() {
+            same("whether a switch is wanted still", task.flags.load(Relaxed) & flags::NEED_RESCHED, 0);
+        }
         set_breakpoint(found.regs.pc, BREAKPOINT);
     }
 }

@@ -67,9 +67,10 @@ pub fn sweep(
     let mut all = Vec::new();
     for scenario in scenarios {
         let mut swept = boot(hypervisor, images, options, &elf, scenario, &mut describe, progress)?;
-        let steps = undisturbed(hypervisor, options, &elf, scenario)
-            .with_context(|| format!("{}: the trace of an undisturbed round", scenario.name))?;
-        judge(&mut swept, scenario, &steps, options.every, &mut describe);
+        match undisturbed(hypervisor, options, &elf, scenario) {
+            Ok(steps) => judge(&mut swept, scenario, &steps, options.every, &mut describe),
+            Err(error) => swept.fail(format!("an undisturbed round cannot be traced: {error:#}")),
+        }
         all.push(swept);
     }
     Ok(all)

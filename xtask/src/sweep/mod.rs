@@ -259,9 +259,10 @@ pub fn sweep(
         all.extend(boot(images, options, rest, &mut names, progress)?);
     }
     for (swept, scenario) in all.iter_mut().zip(scenarios) {
-        let steps = undisturbed(images, options, scenario)
-            .with_context(|| format!("{}: the trace of an undisturbed round", scenario.name))?;
-        judge(swept, scenario, &steps, options.every, &mut |pc| place(&mut names, pc));
+        match undisturbed(images, options, scenario) {
+            Ok(steps) => judge(swept, scenario, &steps, options.every, &mut |pc| place(&mut names, pc)),
+            Err(error) => swept.fail(format!("an undisturbed round cannot be traced: {error:#}")),
+        }
     }
     Ok(all)
 }
