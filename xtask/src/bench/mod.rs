@@ -12,7 +12,7 @@ pub mod table;
 
 use self::figures::{FILE, Figures, Verdict};
 use self::measure::{Figure, Found, Machine, Slow};
-use self::rows::{ROWS, Row, Source, is_wanted};
+use self::rows::{ROWS, Row, Source};
 use self::table::{Entry, number};
 use crate::images::{Hypervisor, Images};
 use crate::linux::Linux;
@@ -31,7 +31,7 @@ use std::thread;
 /// What may be typed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only rows whose name holds one of these
+    /// Only these rows; what is no row's name stands for all that hold it
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Write everything to standard output as one JSON text
@@ -86,7 +86,7 @@ pub struct Request {
 
 /// Measures, and tells; 1 when something costs more than it did.
 pub fn run(root: &Path, args: Args) -> Result<u8> {
-    let rows: Vec<_> = ROWS.iter().filter(|row| is_wanted(row.name, &args.names)).copied().collect();
+    let rows: Vec<_> = ROWS.iter().filter(|row| row.is_wanted(&args.names)).copied().collect();
     for name in &args.names {
         ensure!(
             ROWS.iter().any(|row| row.name.contains(name)),

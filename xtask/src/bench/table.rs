@@ -33,10 +33,11 @@ impl Entry {
         Verdict::of(self.found.as_ref().ok().map(|found| found.min), self.committed)
     }
 
-    /// How many times what ours costs another's does.
+    /// How many times what ours costs another's does: in the batches in the middle, as another kernel does other things meanwhile, and
+    /// does not switch each time that a process yields.
     fn ratio(&self, other: Option<Figure>) -> Option<f64> {
         let ours = self.found.as_ref().ok()?;
-        Some(other?.min / ours.min)
+        Some(other?.median / ours.median)
     }
 }
 
@@ -79,7 +80,7 @@ fn cells(entries: &[Entry]) -> Vec<Vec<String>> {
             if above { "above".into() } else { String::new() },
         ];
         for &(_, other) in &entry.others {
-            row.push(other.map(|other| number(other.min)).unwrap_or_default());
+            row.push(other.map(|other| number(other.median)).unwrap_or_default());
             row.push(entry.ratio(other).map(|ratio| format!("{ratio:.1}")).unwrap_or_default());
         }
         let slow = |value: fn(Slow) -> f64| entry.slow.map(|slow| number(value(slow))).unwrap_or_default();
@@ -156,12 +157,12 @@ mod tests {
     }
 
     fn entries() -> Vec<Entry> {
-        let linux = |min| vec![("Linux".to_string(), Some(Figure { min, median: min }))];
+        let linux = |median| vec![("Linux".to_string(), Some(Figure { min: 1.0, median }))];
         vec![
             Entry {
                 floor: vec![60.0, 65.0],
                 aim: Some(140.0),
-                others: linux(290.0),
+                others: linux(290.5),
                 slow: Some(Slow { barriers: 1.0, writes: 7.5 }),
                 committed: Some(140.0),
                 ..entry("getpid", figure(145.0, 145.25))

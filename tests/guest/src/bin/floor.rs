@@ -9,6 +9,7 @@
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
+use core::fmt::Display;
 use guest::{gic, mmu, psci, read_sysreg, record, timer, write_sysreg};
 
 guest::guest!(main, guest::unexpected);
@@ -71,7 +72,7 @@ unsafe extern "C" {
     fn enter(program: *const u8, number: u64, count: u64, period: u64) -> u64;
 }
 
-fn tell(row: &str, count: u64, cost: u64) {
+fn tell(row: impl Display, count: u64, cost: u64) {
     record!("cost", "\"row\":\"{row}\",\"count\":{count},\"ticks\":{cost},\"interrupts\":0");
 }
 
@@ -89,7 +90,7 @@ fn main(_: u64) -> ! {
         for (name, number) in [("getpid", GETPID), ("unknown", UNKNOWN)] {
             // SAFETY: the program changes nothing.
             let cost = unsafe { enter(&raw const caller, number, COUNT, 0) };
-            record!("cost", "\"row\":\"{name}{row}\",\"count\":{COUNT},\"ticks\":{cost},\"interrupts\":0");
+            tell(format_args!("{name}{row}"), COUNT, cost);
         }
     }
     // SAFETY: as above; the other task has nothing but its registers.
