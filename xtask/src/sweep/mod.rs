@@ -112,10 +112,12 @@ pub fn run(args: Args) -> Result<u8> {
     setup::ensure_qemu(&root, &options.qemu)?;
     let images = Images::build(true)?;
     let mut progress = |name: &str, n| eprintln!("xtask: {name}: n = {n}");
+    let begun = Instant::now();
     let mut all = sweep(&images, &options, &kernels, &mut progress)?;
     if !hypervisors.is_empty() {
         all.extend(guest::sweep(&Hypervisor::build()?, &images, &options, &hypervisors, &mut progress)?);
     }
+    eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
     match args.json {
         true => println!("{}", serde_json::json!({ "schema": 1, "scenarios": all })),
         false => print!("{}", words(&all)),
