@@ -112,10 +112,12 @@ pub fn run(args: Args) -> Result<u8> {
     setup::ensure_qemu(&root, &options.qemu)?;
     let images = Images::build(true)?;
     let mut progress = |name: &str, n| eprintln!("xtask: {name}: n = {n}");
+    let begun = Instant::now();
     let mut all = sweep(&images, &options, &kernels, &mut progress)?;
     if !hypervisors.is_empty() {
         all.extend(guest::sweep(&Hypervisor::build()?, &images, &options, &hypervisors, &mut progress)?);
     }
+    eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
     match args.json {
         true => println!("{}", serde_json::json!({ "schema": 1, "scenarios": all })),
         false => print!("{}", words(&all)),
@@ -235,10 +237,10 @@ impl Swept {
 /// The scenarios of these names, all when there is none: of the kernel, and of the hypervisor.
 pub fn scenarios(names: &[String]) -> Result<[Vec<Scenario>; 2]> {
     let all = [SCENARIOS, guest::SCENARIOS];
-    for name in names {
-        let known = || all.into_iter().flatten().map(|scenario| scenario.name);
-        let list = || known().collect::<Vec<_>>().join(", ");
-        ensure!(known().any(|known| known == name), "there is no scenario `{name}`; there are: {}", list());
+    let known = || all.into_iter().flatten();
+    if let Some(name) = names.iter().find(|name| !known().any(|known| known.name == *name)) {
+        let list: Vec<_> = known().map(|known| format!("\n  {:<8} {}", known.name, known.about)).collect();
+        anyhow::bail!("there is no scenario `{name}`; there are:{}", list.concat());
     }
     let wanted = |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
     Ok(all.map(|scenarios| scenarios.iter().filter(wanted).copied().collect()))
