@@ -8,7 +8,7 @@ use arm_gic::gicv2::registers::{Gicc, Gicd as GicdV2};
 use arm_gic::gicv2::{GicV2, SgiTarget as SgiTargetV2, SgiTargetListFilter};
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
-use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use core::arch::asm;
 use core::ptr::NonNull;
 
@@ -51,7 +51,10 @@ impl CpuInterface {
             // SAFETY: a register of the CPU interface, as who made `self` has promised.
             CpuInterface::V2(gicc) => Acknowledged(unsafe { gicc.add(GICC_IAR / 4).read_volatile() }),
             CpuInterface::V3 => {
-                Acknowledged(GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.raw_value())
+                let iar: u64;
+                // SAFETY: what is acknowledged is handled.
+                unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) iar, options(nostack, preserves_flags)) };
+                Acknowledged(iar as u32)
             }
         };
         (irq.number() < SPECIAL).then_some(irq)
@@ -64,7 +67,10 @@ impl CpuInterface {
         match self {
             // SAFETY: as for `acknowledge`.
             CpuInterface::V2(gicc) => unsafe { gicc.add(GICC_EOIR / 4).write_volatile(irq.0) },
-            CpuInterface::V3 => GicCpuInterface::end_interrupt(intid(irq.number()), InterruptGroup::Group1),
+            // SAFETY: what was acknowledged is ended.
+            CpuInterface::V3 => unsafe {
+                asm!("msr ICC_EOIR1_EL1, {}", in(reg) u64::from(irq.0), options(nostack, preserves_flags))
+            },
         }
     }
 
