@@ -51,10 +51,10 @@ impl CpuInterface {
             // SAFETY: a register of the CPU interface, as who made `self` has promised.
             CpuInterface::V2(gicc) => Acknowledged(unsafe { gicc.add(GICC_IAR / 4).read_volatile() }),
             CpuInterface::V3 => {
-                let irq: u64;
-                // SAFETY: interrupts are of group 1.
-                unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) irq, options(nostack, preserves_flags)) };
-                Acknowledged(irq as u32)
+                let iar: u64;
+                // SAFETY: what is acknowledged is handled.
+                unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) iar, options(nostack, preserves_flags)) };
+                Acknowledged(iar as u32)
             }
         };
         (irq.number() < SPECIAL).then_some(irq)

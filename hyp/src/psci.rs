@@ -34,11 +34,12 @@ pub trait Guest {
     fn ram(&self) -> Range<u64>;
 }
 
-/// The answer to a call, of those that [`smccc::call`](crate::smccc::call) leaves to others, that depends on nothing else.
+/// The answer to a call, of those that [`smccc::call`](crate::smccc::call) leaves to others, that depends on nothing else. This may be
+/// asked first.
 #[inline]
 pub fn answer(call: &Call) -> Option<Action> {
     match call.function {
-        PSCI_VERSION => Some(Action::Return(u32::from(VERSION).into())),
+        PSCI_VERSION if call.immediate == 0 => Some(Action::Return(u32::from(VERSION).into())),
         _ => None,
     }
 }

@@ -74,6 +74,12 @@ impl SystemRegisters {
         SystemRegisters { gic, id: core::array::from_fn(|row| core::array::from_fn(|op2| shown(row + 1, op2))) }
     }
 
+    /// Which GIC the guest has.
+    #[inline]
+    pub fn gic(&self) -> Gic {
+        self.gic
+    }
+
     /// What becomes of `access`, which writes `written` (the value of Rt, or 0 of xzr) if it is a write.
     #[inline]
     pub fn access(&self, access: SystemAccess, written: u64) -> Action {

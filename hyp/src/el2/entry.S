@@ -99,15 +99,15 @@
 // guest_vector: a trap from a guest. The order matters; see traps.rs.
 //
 // `iflags`: what is unmasked while the handler runs; until then, but for the window, DAIF is fully masked. Live as for `entry`; then
-// x19 = whether an SError came in the window, x20 = the first two bytes of StackTop, which calls keep. Without a `syndrome`, ESR_EL2
-// is an earlier trap's.
+// x19 = whether an SError came in the window, x20 = the first word of StackTop, which calls keep. Without a `syndrome`, ESR_EL2 is an
+// earlier trap's.
     .macro  guest_vector compat, syndrome, iflags, trap
     entry   1, \compat
     .if     \syndrome == 0
     str     xzr, [sp, #{UREGS_HSR}]
     .endif
     mov     x19, xzr
-    ldrh    w20, [sp, #{UREGS_SIZE}]
+    ldr     w20, [sp, #{UREGS_SIZE}]
     tbz     w20, #0, 1f                 // StackTop.serror_window
     bl      check_pending_guest_serror
     // enter_hypervisor_from_guest_preirq: what is to be done before anything is unmasked.
@@ -115,13 +115,18 @@
     mov     w0, #1
     bl      {mitigate}
 2:  msr     daifclr, #\iflags
+    // Mostly the List Registers hold nothing, and nobody watches (StackTop.watched).
+    mrs     x0, tpidr_el2
+    ldr     w0, [x0, #{CPU_LRS_USED}]
+    orr     w0, w0, w20, lsr #24
+    cbz     w0, 3f
     mov     x0, sp
     bl      enter_hypervisor_from_guest
     // The SError came first, and the guest takes it first; then it comes back to what brought us here.
-    cbnz    x19, 3f
+3:  cbnz    x19, return_to_guest
     mov     x0, sp
     bl      \trap
-3:  b       return_to_guest
+    b       return_to_guest
     .endm
 
 // hyp_vector: a trap from the hypervisor itself. `inherit`: what was unmasked is again (1), but for IRQs (2), or nothing is (0).
@@ -263,13 +268,19 @@ abort_guest_exit_end:
 return_to_new_vcpu:
     bl      finish_switch
 return_to_guest:
+    msr     daifset, #2
+    // Mostly there is no work to be done, and nobody watches.
+    mrs     x0, tpidr_el2
+    ldr     w0, [x0, #{CPU_SOFTIRQS}]
+    ldr     w20, [sp, #{UREGS_SIZE}]    // anew: ssbd_off may be another
+    orr     w0, w0, w20, lsr #24
+    cbz     w0, 1f
     mov     x0, sp
     bl      leave_hypervisor_to_guest
-    dsb     sy                          // an SError that is pending is taken here, by the hypervisor
+1:  dsb     sy                          // an SError that is pending is taken here, by the hypervisor
     isb
     // Nothing of the hypervisor's is to be done any more but to restore: the mitigation is as the guest wants it.
-    ldrb    w0, [sp, #{UREGS_SIZE} + {TOP_SSBD_OFF}]
-    cbz     w0, return_from_trap
+    tbz     w20, #8, return_from_trap   // StackTop.ssbd_off
     mov     w0, wzr
     bl      {mitigate}
 

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use core::arch::asm;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use drivers::dt::{Gic, Machine};
-use drivers::gic::{InterruptController, V2, V3};
+use drivers::gic::{Acknowledged, InterruptController, V2, V3};
 use hyp::vgic::{ListRegister, Version};
 use spin::Once;
 
@@ -34,13 +34,14 @@ struct Host {
 static HOST: Once<Host> = Once::new();
 
 fn host() -> &'static Host {
-    HOST.get().expect("gic::init was called before there are interrupts")
+    // SAFETY: `init` is what is called first of all here, before this CPU or another takes interrupts or enters a guest.
+    unsafe { HOST.get_unchecked() }
 }
 
 /// Where the virtual CPU interface is.
-enum Interface {
-    /// GICH.
-    V2 { gich: *mut u32, gicv: drivers::dt::Region },
+pub enum Interface {
+    /// GICH; GICV, which is the guest's; and GICD_ICACTIVER0, which makes interrupts inactive.
+    V2 { gich: *mut u32, gicv: drivers::dt::Region, inactive: *mut u32 },
     /// System registers; how many active-priority registers each group has.
     V3 { priority_registers: usize },
 }
@@ -54,20 +55,20 @@ unsafe impl Sync for Interface {}
 const GICH_HCR: usize = 0;
 const GICH_VTR: usize = 1;
 const GICH_VMCR: usize = 2;
+const GICH_ELRSR: usize = 0x30 / 4;
 const GICH_APR: usize = 0xf0 / 4;
 const GICH_LR: usize = 0x100 / 4;
+/// GICD_ICACTIVER0, in bytes.
+const GICD_ICACTIVER: u64 = 0x380;
 
 /// The SGI that takes another CPU out of its guest, or of its sleep.
 const KICK: u32 = 0;
 
-/// A physical SPI that is a guest's.
-struct Route {
-    irq: u32,
-    guest: &'static Guest,
-}
+/// SPIs that there can be, from 32 on.
+const SPIS: usize = 988;
 
-/// The physical SPIs that are guests'. Held while one is injected: its guest stays as long.
-static ROUTES: IrqLock<heapless::Vec<Route, 8>> = IrqLock::new(heapless::Vec::new());
+/// Whose a physical SPI is, if it is a guest's. Held while one is injected: its guest stays as long.
+static ROUTES: IrqLock<[Option<&'static Guest>; SPIS]> = IrqLock::new([None; SPIS]);
 
 /// Sets up the interrupt controller, and the interfaces of this CPU.
 pub fn init(machine: &Machine<'_>) {
@@ -77,7 +78,8 @@ pub fn init(machine: &Machine<'_>) {
             let (gich, gicv) = virtualization.expect("looked for while booting");
             // SAFETY: the device tree says where the registers are; they are mapped at their addresses.
             let controller = unsafe { V2::new(pointer(gicd.base), pointer(gicc.base)) };
-            (Box::new(controller), Interface::V2 { gich: pointer(gich.base).cast(), gicv })
+            let inactive = pointer(gicd.base + GICD_ICACTIVER).cast();
+            (Box::new(controller), Interface::V2 { gich: pointer(gich.base).cast(), gicv, inactive })
         }
         Gic::V3 { gicd, gicr } => {
             enable_system_registers();
@@ -124,7 +126,7 @@ fn init_interfaces() {
     }
     drop(controller);
     CpuInterface::default().load();
-    set_control(0);
+    host.interface.set_control(0);
 }
 
 /// Interrupts another CPU, which then looks for work before it goes on.
@@ -141,21 +143,14 @@ pub enum RouteError {
     NotAnSpi,
     /// It is the hypervisor's, or another guest's.
     Owned,
-    /// There are more of them than are kept.
-    TooMany,
 }
 
 /// Gives a physical SPI to a guest: from now on it is injected there, whose end of it deactivates it.
 pub fn route_irq_to_guest(irq: u32, guest: &'static Guest) -> Result<(), RouteError> {
-    if !(32..1020).contains(&irq) {
-        return Err(RouteError::NotAnSpi);
-    }
-    {
-        let mut routes = ROUTES.lock();
-        if routes.iter().any(|route| route.irq == irq) {
-            return Err(RouteError::Owned);
-        }
-        routes.push(Route { irq, guest }).map_err(|_| RouteError::TooMany)?;
+    match ROUTES.lock().get_mut((irq as usize).wrapping_sub(32)) {
+        None => return Err(RouteError::NotAnSpi),
+        Some(Some(_)) => return Err(RouteError::Owned),
+        Some(route) => *route = Some(guest),
     }
     host().controller.lock().enable(irq, this_cpu().index);
     Ok(())
@@ -164,10 +159,11 @@ pub fn route_irq_to_guest(irq: u32, guest: &'static Guest) -> Result<(), RouteEr
 /// Takes back the SPIs of a guest none of whose vCPUs runs.
 pub fn unroute(guest: &'static Guest) {
     let mut routes = ROUTES.lock();
-    for route in routes.iter().filter(|route| core::ptr::eq(route.guest, guest)) {
-        host().controller.lock().disable(route.irq, this_cpu().index);
+    for (route, irq) in routes.iter_mut().zip(32..) {
+        if route.take_if(|owner| core::ptr::eq(*owner, guest)).is_some() {
+            host().controller.lock().disable(irq, this_cpu().index);
+        }
     }
-    routes.retain(|route| !core::ptr::eq(route.guest, guest));
     drop(routes);
     // Those that it had not ended yet are active.
     vgic::with(guest, |vgic| {
@@ -178,9 +174,10 @@ pub fn unroute(guest: &'static Guest) {
 
 /// Handles all interrupts that are pending.
 pub fn handle() {
+    /// ISR_EL1: an interrupt is pending.
+    const I: u64 = 1 << 7;
     let host = host();
-    loop {
-        let Some(irq) = host.cpu_interface.acknowledge() else { return };
+    while let Some(irq) = host.cpu_interface.acknowledge() {
         let number = irq.number();
         trace::irq(number);
         host.cpu_interface.end(irq);
@@ -189,28 +186,38 @@ pub fn handle() {
             // A guest's: it stays active until the guest ends its virtual one.
             (number, Some(vcpu)) if number == host.virtual_timer => vgic::inject(vcpu, number),
             (32.., _) if inject_routed(number) => {}
-            (number, _) => {
-                count(&this_cpu().host_irqs);
-                if number == host.timer {
-                    timer::interrupt();
-                } else if number == host.uart {
-                    console::interrupt();
-                } else if ![KICK, MAINTENANCE, host.virtual_timer].contains(&number) {
-                    log::warn!("interrupt {number} has no owner");
-                    host.controller.lock().disable(number, this_cpu().index);
-                }
-                host.cpu_interface.deactivate(irq);
-            }
+            _ => own(host, irq),
         }
         trace::irq_end(number, true);
+        if read_sysreg!("isr_el1") & I == 0 {
+            return;
+        }
     }
 }
 
+/// One of the hypervisor's own, or nobody's.
+#[inline(never)]
+fn own(host: &Host, irq: Acknowledged) {
+    let number = irq.number();
+    count(&this_cpu().host_irqs);
+    if number == host.timer {
+        timer::interrupt();
+    } else if number == host.uart {
+        console::interrupt();
+    } else if ![KICK, MAINTENANCE, host.virtual_timer].contains(&number) {
+        log::warn!("interrupt {number} has no owner");
+        host.controller.lock().disable(number, this_cpu().index);
+    }
+    host.cpu_interface.deactivate(irq);
+}
+
 /// Injects a physical SPI into the guest whose it is, if it is one's.
+#[inline(never)]
 fn inject_routed(irq: u32) -> bool {
     let routes = ROUTES.lock();
-    let route = routes.iter().find(|route| route.irq == irq);
-    route.inspect(|route| vgic::inject_spi(route.guest, irq)).is_some()
+    let Some(Some(guest)) = routes.get((irq as usize).wrapping_sub(32)) else { return false };
+    vgic::inject_spi(guest, irq);
+    true
 }
 
 /// Deactivates an SPI that a guest owned.
@@ -223,16 +230,6 @@ pub fn deactivate(irq: u32) {
 #[inline(never)]
 pub fn set_active(irq: u32, active: bool) {
     host().controller.lock().set_active(irq, this_cpu().index, active);
-}
-
-/// Has the distributor look again at what is pending: a guest has ended a virtual interrupt. By that the physical one behind it
-/// became inactive, and QEMU's GICv2 does not notice if it was pending again by then.
-#[inline(always)]
-pub fn look_again() {
-    if let Interface::V2 { .. } = host().interface {
-        // Of no effect on the interrupt, which is inactive but while it is handled.
-        set_active(MAINTENANCE, false);
-    }
 }
 
 /// The virtual timer's interrupt.
@@ -256,34 +253,19 @@ pub fn gicv() -> Option<drivers::dt::Region> {
     }
 }
 
-/// How many List Registers this CPU has.
-pub fn list_registers() -> usize {
-    match host().interface {
-        // SAFETY: a register of GICH.
-        Interface::V2 { gich, .. } => unsafe { gich.add(GICH_VTR).read_volatile() as usize % 64 + 1 },
-        Interface::V3 { .. } => read_sysreg!("ICH_VTR_EL2") as usize % 32 + 1,
-    }
+/// The virtual CPU interface of whichever CPU uses it.
+#[inline(always)]
+pub fn interface() -> &'static Interface {
+    &host().interface
 }
 
-/// Writes ICH_HCR_EL2 or GICH_HCR: En and these bits; EOIcount becomes 0.
-pub fn set_control(bits: u32) {
-    // SAFETY: what is pending in List Registers is a guest's alone.
-    unsafe {
-        match host().interface {
-            Interface::V2 { gich, .. } => gich.add(GICH_HCR).write_volatile(EN | bits),
-            Interface::V3 { .. } => write_sysreg!("ICH_HCR_EL2", (EN | bits).into()),
-        }
-    }
-}
-
-/// EOIcount: how many interrupts were ended that no List Register held.
-pub fn eoi_count() -> u32 {
-    let control = match host().interface {
-        // SAFETY: a register of GICH.
-        Interface::V2 { gich, .. } => unsafe { gich.add(GICH_HCR).read_volatile() },
-        Interface::V3 { .. } => read_sysreg!("ICH_HCR_EL2") as u32,
-    };
-    control >> 27
+/// The numbers of the bits that are set.
+pub fn bits(mut of: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = (of != 0).then(|| of.trailing_zeros() as usize);
+        of &= of.wrapping_sub(1);
+        lowest
+    })
 }
 
 /// Calls a macro with the name of ICH_LRn_EL2.
@@ -310,36 +292,81 @@ macro_rules! with_list_register {
     };
 }
 
-/// Reads a List Register.
-pub fn read_list_register(n: usize) -> ListRegister {
-    let (version, raw) = match host().interface {
-        // SAFETY: a register of GICH.
-        Interface::V2 { gich, .. } => (Version::V2, unsafe { gich.add(GICH_LR + n).read_volatile().into() }),
-        Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
-    };
-    ListRegister::decode(version, raw)
-}
+impl Interface {
+    /// How many List Registers there are.
+    pub fn list_registers(&self) -> usize {
+        match *self {
+            // SAFETY: a register of GICH.
+            Interface::V2 { gich, .. } => unsafe { gich.add(GICH_VTR).read_volatile() as usize % 64 + 1 },
+            Interface::V3 { .. } => read_sysreg!("ICH_VTR_EL2") as usize % 32 + 1,
+        }
+    }
 
-/// Makes a List Register invalid.
-#[inline(never)]
-pub fn clear_list_register(n: usize) {
-    write_list_register(n, None);
-}
+    /// Writes ICH_HCR_EL2 or GICH_HCR: En and these bits; EOIcount becomes 0.
+    pub fn set_control(&self, bits: u32) {
+        // SAFETY: what is pending in List Registers is a guest's alone.
+        unsafe {
+            match *self {
+                Interface::V2 { gich, .. } => gich.add(GICH_HCR).write_volatile(EN | bits),
+                Interface::V3 { .. } => write_sysreg!("ICH_HCR_EL2", (EN | bits).into()),
+            }
+        }
+    }
 
-/// Writes a List Register; none makes it invalid.
-#[inline(always)]
-pub fn write_list_register(n: usize, value: Option<ListRegister>) {
-    // SAFETY: as for `set_control`.
-    unsafe {
-        match host().interface {
-            Interface::V2 { gich, .. } => {
-                let raw = value.map_or(0, |value| value.encode(Version::V2) as u32);
-                gich.add(GICH_LR + n).write_volatile(raw);
+    /// EOIcount: how many interrupts were ended that no List Register held.
+    pub fn eoi_count(&self) -> u32 {
+        let control = match *self {
+            // SAFETY: a register of GICH.
+            Interface::V2 { gich, .. } => unsafe { gich.add(GICH_HCR).read_volatile() },
+            Interface::V3 { .. } => read_sysreg!("ICH_HCR_EL2") as u32,
+        };
+        control >> 27
+    }
+
+    /// The List Registers that are invalid, one bit each, of the first 16; but for those whose end is to be told (EOI).
+    #[inline(always)]
+    pub fn empty_list_registers(&self) -> u32 {
+        match *self {
+            // SAFETY: a register of GICH.
+            Interface::V2 { gich, .. } => unsafe { gich.add(GICH_ELRSR).read_volatile() },
+            Interface::V3 { .. } => read_sysreg!("ICH_ELRSR_EL2") as u32,
+        }
+    }
+
+    /// Reads a List Register.
+    pub fn read_list_register(&self, n: usize) -> ListRegister {
+        let (version, raw) = match *self {
+            // SAFETY: a register of GICH.
+            Interface::V2 { gich, .. } => (Version::V2, unsafe { gich.add(GICH_LR + n).read_volatile().into() }),
+            Interface::V3 { .. } => (Version::V3, with_list_register!(n, read_sysreg)),
+        };
+        ListRegister::decode(version, raw)
+    }
+
+    /// Writes a List Register; none makes it invalid.
+    pub fn write_list_register(&self, n: usize, value: Option<ListRegister>) {
+        self.write_raw(n, value.map_or(0, |value| value.encode(version())));
+    }
+
+    /// Writes a List Register, as the hardware has it.
+    #[inline(always)]
+    pub fn write_raw(&self, n: usize, raw: u64) {
+        // SAFETY: as for `set_control`.
+        unsafe {
+            match *self {
+                Interface::V2 { gich, .. } => gich.add(GICH_LR + n).write_volatile(raw as u32),
+                Interface::V3 { .. } => with_list_register!(n, write_sysreg, raw),
             }
-            Interface::V3 { .. } => {
-                let raw = value.map_or(0, |value| value.encode(Version::V3));
-                with_list_register!(n, write_sysreg, raw)
-            }
+        }
+    }
+
+    /// Has the distributor look again at what is pending: a guest has ended a virtual interrupt. By that the physical one behind it
+    /// became inactive, and QEMU's GICv2 does not notice if it was pending again by then.
+    #[inline(always)]
+    pub fn look_again(&self) {
+        if let Interface::V2 { inactive, .. } = *self {
+            // SAFETY: this CPU's own register; of no effect on the interrupt, which is inactive but while it is handled.
+            unsafe { inactive.write_volatile(1 << MAINTENANCE) };
         }
     }
 }

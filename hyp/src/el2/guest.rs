@@ -65,8 +65,6 @@ pub struct Guest {
     pub service: Option<Service>,
     /// Calls of the mitigation of speculative store bypass, where they are counted.
     pub ssbd: IrqLock<Mitigations>,
-    /// Goes up, with the lock held, whenever the virtual GIC may have changed ([`vgic`]).
-    pub vgic_changes: AtomicU64,
     /// Its UART.
     pub uart: Uart,
     /// Its number, which is the console's for it too.
@@ -120,7 +118,7 @@ impl Guest {
             stage2.map_device(GICC, Region { size: 0x1000, ..gicv });
         }
         let version = gic::version();
-        let mut vgic = Vgic::new(version, vcpus, SPIS, gic::list_registers());
+        let mut vgic = Vgic::new(version, vcpus, SPIS, gic::interface().list_registers());
         for vcpu in 0..vcpus {
             vgic.link(vcpu, gic::virtual_timer(), Some(gic::virtual_timer()));
         }
@@ -138,7 +136,6 @@ impl Guest {
             host,
             stage2,
             vgic: IrqLock::new(vgic),
-            vgic_changes: AtomicU64::new(0),
             registers: SystemRegisters::new(gic, crate::cpu::id_register),
             serrors_diverse: config.serrors == Serrors::Diverse,
             service: config.service.map(Service::new),
@@ -213,7 +210,7 @@ impl Guest {
     #[inline(never)]
     pub fn read_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize) -> Option<u64> {
         if let Some((frame, offset)) = Self::frame(address) {
-            return self.vgic.lock().read(vcpu.id, frame, offset, bytes).ok();
+            return vgic::with(self, |vgic| (vgic.read(vcpu.id, frame, offset, bytes).ok(), 0));
         }
         if (address, bytes) == (PVPANIC, 1) {
             return Some(PVPANIC_PANICKED);
@@ -227,8 +224,14 @@ impl Guest {
     pub fn write_device(&'static self, vcpu: &'static Vcpu, address: u64, bytes: usize, value: u64) -> Option<()> {
         /// GICC_DIR, alone on its page, which GICV's is not mapped to: there it would not reach what is not in a List Register.
         const GICC_DIR: u64 = GICC + 0x1000;
+        const GICD_SGIR: u64 = GICD + 0xf00;
         if gic::version() == Version::V2 && address == GICC_DIR && bytes == 4 {
             vgic::with(self, |vgic| ((), vgic.deactivate(vcpu.id, value as u32 & 0x3ff)));
+            return Some(());
+        }
+        if gic::version() == Version::V2 && address == GICD_SGIR && bytes == 4 {
+            let write = |vgic: &mut Vgic| vgic.write(vcpu.id, Frame::Gicd, GICD_SGIR - GICD, bytes, value).unwrap_or(0);
+            vgic::send_sgi(vcpu, Version::V2, value, write);
             return Some(());
         }
         if let Some((frame, offset)) = Self::frame(address) {

@@ -9,6 +9,11 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 /// CPUs that can be used: GICv2 has no more.
 pub const MAX_CPUS: usize = 8;
 
+/// A softirq: another vCPU may have to run ([`crate::sched`]).
+pub const SCHEDULE: u32 = 1 << 0;
+/// A softirq: the List Registers may not hold what the planner wants in them ([`crate::vgic`]).
+pub const FLUSH: u32 = 1 << 1;
+
 /// One CPU's data. What other CPUs use too says so.
 pub struct PerCpu {
     /// Index of this CPU.
@@ -19,7 +24,7 @@ pub struct PerCpu {
     pub previous: AtomicPtr<Vcpu>,
     /// The stack pointer of its idle context while it runs a vCPU.
     pub idle_sp: AtomicUsize,
-    /// Work that is to be done before the next entry to a guest, one bit each ([`crate::sched`]); others ask for it too.
+    /// Work that is to be done before the next entry to a guest: [`SCHEDULE`], [`FLUSH`]. Others ask for it too.
     pub softirqs: AtomicU32,
     /// When the running vCPU's turn is over.
     pub next_tick: AtomicU64,
@@ -33,12 +38,12 @@ pub struct PerCpu {
     pub report_stack: AtomicPtr<ReportStack>,
 }
 
-/// What a CPU's List Registers hold, as they were written.
+/// What a CPU's List Registers hold.
 pub struct ListRegisters {
-    /// Those that hold something, one bit each.
+    /// Those that were written and not read back since, one bit each.
     pub used: AtomicU32,
-    /// Those of them that were written with a pending interrupt.
-    pub pending: AtomicU32,
+    /// Those that were read back and still hold something.
+    pub stale: AtomicU32,
     /// What ICH_HCR_EL2 or GICH_HCR was told besides En.
     pub control: AtomicU32,
 }
@@ -52,7 +57,7 @@ impl PerCpu {
             idle_sp: AtomicUsize::new(0),
             softirqs: AtomicU32::new(0),
             next_tick: AtomicU64::new(0),
-            lrs: ListRegisters { used: AtomicU32::new(0), pending: AtomicU32::new(0), control: AtomicU32::new(0) },
+            lrs: ListRegisters { used: AtomicU32::new(0), stale: AtomicU32::new(0), control: AtomicU32::new(0) },
             switches: AtomicU64::new(0),
             host_irqs: AtomicU64::new(0),
             report_stack: AtomicPtr::new((&raw const REPORT_STACKS[index]).wrapping_add(1).cast_mut()),

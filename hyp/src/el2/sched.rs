@@ -5,18 +5,16 @@
 
 use crate::guest::Guest;
 use crate::percpu::{self, count, this_cpu};
+pub use crate::percpu::{FLUSH, SCHEDULE};
 use crate::sync::{IrqLock, IrqMask};
 use crate::vcpu::{self, State, Vcpu};
-use crate::{control, cpu, gic, timer, trace};
+use crate::{control, cpu, gic, timer, trace, vgic};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::{from_ref, null_mut};
 use core::sync::atomic::Ordering::Relaxed;
 use trap::trace::Left;
-
-/// A softirq: another vCPU may have to run.
-pub const SCHEDULE: u32 = 1 << 0;
 
 /// vCPUs there can be.
 pub const VCPUS_MAX: usize = hyp::config::GUESTS_MAX * *hyp::config::VCPUS.end() as usize;
@@ -182,15 +180,19 @@ pub fn wake(vcpu: &'static Vcpu) {
     }
 }
 
-/// Something has changed for a vCPU: it is woken if it waits, and taken out of its guest for a moment if another CPU runs it.
+/// Something has changed of a vCPU's interrupts: its List Registers are written before it goes on. It is woken if it waits, and taken
+/// out of its guest for a moment if another CPU runs it.
 pub fn kick(vcpu: &'static Vcpu) {
-    // One that has just said that it waits is not gone yet, and needs to be told.
-    if is_current(vcpu) && vcpu.state() != State::Blocked {
-        return;
+    if is_current(vcpu) {
+        raise(FLUSH);
+        // One that has just said that it waits is not gone yet, and needs to be told.
+        if vcpu.state() != State::Blocked {
+            return;
+        }
     }
     wake(vcpu);
     if let Some(cpu) = vcpu.cpu().filter(|&cpu| cpu != this_cpu().index) {
-        gic::kick(cpu);
+        raise_on(cpu, FLUSH);
     }
 }
 
@@ -282,6 +284,8 @@ pub fn yield_now() {
 fn schedule() {
     let cpu = this_cpu();
     let previous = current();
+    // What is in the List Registers is that one's.
+    previous.inspect(|vcpu| vgic::sync(vcpu));
     let next = {
         let mut scheduler = SCHEDULER.lock();
         let control = scheduler.control && cpu.index == 0;
@@ -353,7 +357,7 @@ pub fn idle_loop() -> ! {
         // SAFETY: masking is always allowed; nothing is held when IRQs are unmasked. A pending interrupt ends the wait even if
         // it is masked, so that none can come between the look at the softirqs and the wait unseen.
         unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
-        if this_cpu().softirqs.load(Relaxed) != 0 {
+        if this_cpu().softirqs.load(Relaxed) & SCHEDULE != 0 {
             do_softirqs();
         } else {
             cpu::wait_for_interrupt();

@@ -53,7 +53,9 @@ fn update_line(vcpu: &'static Vcpu, now: u64) {
     /// Its PPI.
     const PHYSICAL_TIMER: u32 = 30;
     let high = vcpu.physical_timer.lock().line(now);
-    vgic::set_line(vcpu, PHYSICAL_TIMER, high);
+    if vcpu.timer_line.swap(high, Relaxed) != high {
+        vgic::set_line(vcpu, PHYSICAL_TIMER, high);
+    }
 }
 
 /// Sets the timer for what comes first: the end of a turn, the timers of a vCPU that sleeps, the emulated timer of the one that

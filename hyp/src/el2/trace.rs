@@ -11,7 +11,7 @@
 
 use crate::cpu::counter;
 use crate::memory::{self, BLOCK};
-use crate::percpu::this_cpu;
+use crate::percpu::{SCHEDULE, this_cpu};
 use crate::read_sysreg;
 use crate::sync::IrqMask;
 use core::fmt::Write;
@@ -124,6 +124,12 @@ pub fn init(wanted: Wanted, cpus: usize) -> Result<(), OutOfMemory> {
     Ok(())
 }
 
+/// Whether anything is watched.
+#[inline(always)]
+pub fn is_on() -> bool {
+    WATCHED.load(Relaxed)
+}
+
 /// The instructions of a trap outside of its two events, but for what Rust does to call and return: from the first one of its slot, and
 /// up to `eret`.
 fn length() -> (u64, u64) {
@@ -199,7 +205,7 @@ fn write_down(time: u64, event: Event) {
         task: task(mine(&RUNNING).load(Relaxed)),
         state: State {
             irqs_off: read_sysreg!("daif") & 1 << 7 != 0,
-            need_resched: this_cpu().softirqs.load(Relaxed) != 0,
+            need_resched: this_cpu().softirqs.load(Relaxed) & SCHEDULE != 0,
             ..State::default()
         },
         event,
@@ -230,7 +236,7 @@ fn calibrate() {
 /// A point of the trace: `$event` is made only if something is watched.
 macro_rules! point {
     ($event:expr) => {
-        if WATCHED.load(Relaxed) {
+        if is_on() {
             write_down(counter(), $event);
         }
     };
@@ -239,7 +245,7 @@ macro_rules! point {
 /// A trap from the current vCPU: its frame is saved.
 #[inline(always)]
 pub fn enter(regs: &CpuUserRegs) {
-    if WATCHED.load(Relaxed) {
+    if is_on() {
         entered(regs);
     }
 }
@@ -274,7 +280,7 @@ fn entered(regs: &CpuUserRegs) {
 /// The current vCPU's guest is about to be entered. IRQs are masked.
 #[inline(always)]
 pub fn exit(regs: &CpuUserRegs) {
-    if WATCHED.load(Relaxed) {
+    if is_on() {
         left(regs);
     }
 }
@@ -312,7 +318,7 @@ fn guest_of(vcpu: u32) -> usize {
 /// goes is `left`. IRQs are masked.
 #[inline(always)]
 pub fn switch(left: Left, to: Option<(u32, &str, usize)>) {
-    if WATCHED.load(Relaxed) {
+    if is_on() {
         switched(left, to);
     }
 }
@@ -366,7 +372,7 @@ pub fn inject(vcpu: u32, intid: u32) {
 /// A List Register was written.
 #[inline(always)]
 pub fn list_register(n: usize, value: ListRegister) {
-    if WATCHED.load(Relaxed) {
+    if is_on() {
         list_register_event(n, value, false);
     }
 }
@@ -374,7 +380,7 @@ pub fn list_register(n: usize, value: ListRegister) {
 /// A List Register was read back.
 #[inline(always)]
 pub fn read_back(n: usize, value: ListRegister) {
-    if WATCHED.load(Relaxed) {
+    if is_on() {
         list_register_event(n, value, true);
     }
 }

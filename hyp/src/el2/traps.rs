@@ -9,10 +9,10 @@
 //!    hypervisor's own; [`do_trap_hyp_serror`] charges it to the guest, and step 6 is left out.
 //! 3. `enter_hypervisor_from_guest_preirq`: speculative store bypass is mitigated ([`ssbd`]), where that is needed.
 //! 4. Unmask what the slot allows: SError; and IRQ, but for interrupts.
-//! 5. [`enter_hypervisor_from_guest`]: the List Registers are read back.
+//! 5. [`enter_hypervisor_from_guest`]: the List Registers are read back, if they hold anything.
 //! 6. [`do_trap_guest_sync`], [`do_trap_irq`] or [`do_trap_guest_serror`].
 //! 7. [`leave_hypervisor_to_guest`]: with IRQs masked, work until there is none (another vCPU may run here for a while); write the
-//!    List Registers; take an SError that is pending, so that it does not slip to the guest.
+//!    List Registers, if anything has changed; take an SError that is pending, so that it does not slip to the guest.
 //! 8. The mitigation is as the guest has chosen.
 //! 9. `return_from_trap`: DAIF fully masked, restore, `eret`.
 //!
@@ -34,7 +34,7 @@ use hyp::mmio::{self, Access, Instruction};
 use hyp::psci;
 use hyp::result::End;
 use hyp::smccc::{self, Call, Conduit};
-use hyp::sysreg::{Action, SgiRegister};
+use hyp::sysreg::{Action, Gic, SgiRegister};
 use hyp::vgic::Version;
 use trap::esr::{Ec, Esr};
 use trap::exception::{Exception, Wait};
@@ -74,9 +74,10 @@ global_asm!(
     UREGS_PC = const offset_of!(CpuUserRegs, pc),
     UREGS_HSR = const offset_of!(CpuUserRegs, hsr),
     UREGS_SPSR_EL1 = const offset_of!(CpuUserRegs, spsr_el1),
-    TOP_SSBD_OFF = const offset_of!(StackTop, ssbd_off),
     TOP_SSBD_DYNAMIC = const offset_of!(StackTop, ssbd_dynamic),
     CPU_REPORT_STACK = const offset_of!(PerCpu, report_stack),
+    CPU_SOFTIRQS = const offset_of!(PerCpu, softirqs),
+    CPU_LRS_USED = const offset_of!(PerCpu, lrs.used),
     MADE_UP = const cfg!(feature = "made-up") as u32,
     mitigate = sym ssbd::mitigate,
     SWITCH_FRAME = const SWITCH_FRAME,
@@ -103,31 +104,27 @@ fn current() -> &'static Vcpu {
     sched::current().expect("a guest ran")
 }
 
-/// Takes back what the hardware holds of the guest's interrupts.
+/// Takes back what the hardware holds of the guest's interrupts. Called if it holds anything, or somebody watches.
 #[unsafe(no_mangle)]
 extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
-    trace::enter(regs);
-    vgic::sync(current());
+    if trace::is_on() {
+        trace::enter(regs);
+        vgic::sync(current());
+    } else {
+        vgic::read_back(current());
+    }
 }
 
-/// The last thing before `return_from_trap`. Returns with IRQs masked.
+/// The last thing before `return_from_trap`, with IRQs masked. Called if there is work, or somebody watches.
 #[unsafe(no_mangle)]
 extern "C" fn leave_hypervisor_to_guest(regs: &mut CpuUserRegs) {
-    // SAFETY: masking is always allowed. Not `nomem`: what was done with them unmasked stays before.
-    unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
-    if this_cpu().softirqs.load(Relaxed) != 0 || vgic::is_stale(current()) {
-        work_before_entry();
-    }
-    trace::exit(regs);
-}
-
-/// Not inlined, so that a trap without work saves no registers for it.
-#[inline(never)]
-fn work_before_entry() {
-    if this_cpu().softirqs.load(Relaxed) != 0 {
+    if this_cpu().softirqs.load(Relaxed) & sched::SCHEDULE != 0 {
         sched::do_softirqs();
     }
-    vgic::flush(current());
+    if this_cpu().softirqs.load(Relaxed) & sched::FLUSH != 0 {
+        vgic::flush(current());
+    }
+    trace::exit(regs);
 }
 
 /// A synchronous trap.
@@ -139,17 +136,32 @@ extern "C" fn do_trap_guest_sync(regs: &mut CpuUserRegs) {
     if regs.is_aarch32() && !aarch32::condition_holds(esr, regs.cpsr) {
         return pass_over(regs);
     }
-    match esr.ec() {
-        Ec::WFX => wait(vcpu, regs),
-        Ec::HVC64 => call(vcpu, regs, Conduit::Hvc),
-        Ec::SMC64 => call(vcpu, regs, Conduit::Smc),
-        Ec::SYSTEM => system_register(vcpu, regs),
-        Ec::DATA_ABORT_LOWER => data_abort(vcpu, regs),
-        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(regs),
-        Ec::BREAKPOINT_LOWER | Ec::BRK64 | Ec::BKPT32 => service::debug_exception(vcpu, regs),
-        _ => undefined(regs),
-    }
+    HANDLERS[usize::from(esr.ec().number())](vcpu, regs);
 }
+
+type Handler = fn(&'static Vcpu, &mut CpuUserRegs);
+
+/// What becomes of a synchronous trap, by its class.
+static HANDLERS: [Handler; 64] = {
+    let mut handlers: [Handler; 64] = [|_, regs| undefined(regs); 64];
+    let known: [(Ec, Handler); 9] = [
+        (Ec::WFX, wait),
+        (Ec::HVC64, |vcpu, regs| call(vcpu, regs, Conduit::Hvc)),
+        (Ec::SMC64, |vcpu, regs| call(vcpu, regs, Conduit::Smc)),
+        (Ec::SYSTEM, system_register),
+        (Ec::DATA_ABORT_LOWER, data_abort),
+        (Ec::INSTRUCTION_ABORT_LOWER, |_, regs| instruction_abort(regs)),
+        (Ec::BREAKPOINT_LOWER, service::debug_exception),
+        (Ec::BRK64, service::debug_exception),
+        (Ec::BKPT32, service::debug_exception),
+    ];
+    let mut n = 0;
+    while n < known.len() {
+        handlers[known[n].0.number() as usize] = known[n].1;
+        n += 1;
+    }
+    handlers
+};
 
 /// An instruction of AArch32 whose condition does not hold.
 #[cold]
@@ -157,10 +169,7 @@ fn pass_over(regs: &mut CpuUserRegs) {
     step(regs);
 }
 
-// The handlers are not inlined into the dispatch: each saves what registers it needs, and a short one none.
-
 /// WFI, WFE and their like.
-#[inline(never)]
 fn wait(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     step(regs);
     match Esr(regs.hsr).decode() {
@@ -176,16 +185,16 @@ fn wait_for_interrupt(vcpu: &'static Vcpu) {
     sched::block(vcpu, || {
         vcpu.deadline(true).is_some_and(|deadline| deadline <= timer::now())
             || read_sysreg!("hcr_el2") & VSE != 0
-            || vcpu.guest.vgic.lock().has_pending(vcpu.id)
+            || vgic::has_pending(vcpu)
     });
 }
 
 /// HVC and SMC.
-#[inline(never)]
+#[inline(always)]
 fn call(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
     regs.pc = regs.pc.wrapping_add(conduit.pc_step());
     let call = call_of(regs, conduit);
-    match smccc::call(&call, guest::workarounds()).or_else(|| psci::answer(&call)) {
+    match psci::answer(&call).or_else(|| smccc::call(&call, guest::workarounds())) {
         Some(smccc::Action::Return(value)) => regs.regs[0] = value as u64,
         _ => carry_out(vcpu, regs, conduit),
     }
@@ -255,8 +264,7 @@ fn carry_out(vcpu: &'static Vcpu, regs: &mut CpuUserRegs, conduit: Conduit) {
     };
 }
 
-/// MSR, MRS and system instructions.
-#[inline(never)]
+/// MSR, MRS and system instructions. What it calls is not inlined: what is short saves no registers for it.
 fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     let esr = Esr(regs.hsr);
     match esr.id_register().and_then(|(crm, op2)| vcpu.guest.registers.id(crm, op2)) {
@@ -265,13 +273,17 @@ fn system_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
             step(regs);
         }
         // What guests write most; SGIs are short.
-        None if esr.is_access(ICC_SGI1R_EL1, false) && gic::version() == Version::V3 => {
-            let value = regs.regs.get(usize::from(esr.system_access().rt)).copied().unwrap_or(0);
-            send_sgi(vcpu, value, false);
-            step(regs);
-        }
+        None if esr.is_access(ICC_SGI1R_EL1, false) && vcpu.guest.registers.gic() == Gic::V3 => send_sgi(vcpu, regs),
         None => emulate_register(vcpu, regs),
     }
+}
+
+/// A write to ICC_SGI1R_EL1.
+#[inline(never)]
+fn send_sgi(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
+    let value = regs.regs.get(usize::from(Esr(regs.hsr).system_access().rt)).copied().unwrap_or(0);
+    step(regs);
+    vgic::send_sgi(vcpu, Version::V3, value, |vgic| vgic.write_sgir(vcpu.id, value, false));
 }
 
 const ICC_SGI1R_EL1: SystemRegister = SystemRegister { op0: 3, op1: 0, crn: 12, crm: 11, op2: 5 };
@@ -287,7 +299,8 @@ fn emulate_register(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
         Action::Read(value) => value,
         Action::Ignore => 0,
         Action::SendSgi(register, value) => {
-            send_sgi(vcpu, value, register != SgiRegister::Sgi1r);
+            let group0 = register != SgiRegister::Sgi1r;
+            vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
             0
         }
         Action::ReadTimer(register) => timer::read_physical(vcpu, register),
@@ -334,11 +347,6 @@ fn set_register(regs: &mut CpuUserRegs, number: u8, value: u64) {
 }
 
 #[inline(never)]
-fn send_sgi(vcpu: &'static Vcpu, value: u64, group0: bool) {
-    vgic::with(vcpu.guest, |vgic| ((), vgic.write_sgir(vcpu.id, value, group0)));
-}
-
-#[inline(never)]
 fn deactivate(vcpu: &'static Vcpu, irq: u32) {
     vgic::with(vcpu.guest, |vgic| ((), vgic.deactivate(vcpu.id, irq)));
 }
@@ -349,7 +357,6 @@ fn is_dir(access: trap::exception::SystemAccess) -> bool {
 }
 
 /// A data abort at stage 2: an access to an emulated device, or to nothing.
-#[inline(never)]
 fn data_abort(vcpu: &'static Vcpu, regs: &mut CpuUserRegs) {
     let esr = Esr(regs.hsr);
     let access = esr.data_access();

@@ -6,11 +6,11 @@ use crate::percpu::count;
 use crate::stacks::{Guarded, STACK_SIZE};
 use crate::sync::IrqLock;
 use crate::traps::{HCR_EL2, VSE};
-use crate::{read_sysreg, sched, service, ssbd, vgic, write_sysreg};
+use crate::{read_sysreg, sched, service, ssbd, trace, vgic, write_sysreg};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use hyp::config::VCPUS;
 use hyp::inject::Injected;
 use hyp::timer::PhysicalTimer;
@@ -18,7 +18,7 @@ use smccc::psci::AffinityState;
 use trap::frame::{CpuUserRegs, UREGS_SIZE};
 
 /// What lies at the top of a vCPU's stack, just behind the frame: sp points here while the guest runs. The vector's assembly reads
-/// it.
+/// it as one word.
 #[repr(C, align(16))]
 pub struct StackTop {
     /// Whether the window for SErrors that the guest left pending is opened at each trap (`serrors=diverse`).
@@ -28,10 +28,12 @@ pub struct StackTop {
     pub ssbd_off: u8,
     /// [`ssbd::is_dynamic`]
     pub ssbd_dynamic: u8,
+    /// [`trace::is_on`]
+    pub watched: u8,
 }
 
-// One load reads both.
 const _: () = assert!(offset_of!(StackTop, serror_window) == 0 && offset_of!(StackTop, ssbd_off) == 1);
+const _: () = assert!(offset_of!(StackTop, watched) == 3);
 
 /// Bytes that `switch_stacks` keeps on a stack: x19 to x30.
 pub const SWITCH_FRAME: usize = 96;
@@ -144,10 +146,10 @@ pub struct Vcpu {
     state: AtomicU8,
     /// The CPU whose it is, which the same lock guards.
     cpu: AtomicUsize,
-    /// The state of its guest's virtual GIC that the List Registers were last written for ([`vgic`]).
-    pub flushed: AtomicU64,
     /// The EL1 physical timer, which is emulated.
     pub physical_timer: IrqLock<PhysicalTimer>,
+    /// Its interrupt line, as the virtual GIC knows it.
+    pub timer_line: AtomicBool,
     stack: Guarded<Stack>,
     saved: UnsafeCell<Saved>,
 }
@@ -187,8 +189,12 @@ impl Vcpu {
     pub fn new(guest: &'static Guest, id: usize, serror_window: bool) -> Self {
         // SAFETY: bytes and words, for which zeroes are values.
         let stack = unsafe { Guarded::<Stack>::zeroed() };
-        let top =
-            StackTop { serror_window: serror_window.into(), ssbd_off: 0, ssbd_dynamic: ssbd::is_dynamic().into() };
+        let top = StackTop {
+            serror_window: serror_window.into(),
+            ssbd_off: 0,
+            ssbd_dynamic: ssbd::is_dynamic().into(),
+            watched: trace::is_on().into(),
+        };
         // SAFETY: nobody else knows of it yet.
         unsafe { (*stack.as_ptr()).top = top };
         // SAFETY: words, for which zeroes are values.
@@ -217,8 +223,8 @@ impl Vcpu {
             },
             state: AtomicU8::new(State::Off as u8),
             cpu: AtomicUsize::new(NONE),
-            flushed: AtomicU64::new(vgic::NEVER),
             physical_timer: IrqLock::new(PhysicalTimer::default()),
+            timer_line: AtomicBool::new(false),
             stack,
             saved: UnsafeCell::new(saved),
         }

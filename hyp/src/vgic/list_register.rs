@@ -79,7 +79,7 @@ const fn field(value: u64, shift: u32, bits: u32) -> u64 {
 
 impl ListRegister {
     /// The register as the hardware of `version` has it; 32 bits on GICv2.
-    #[inline]
+    #[inline(always)]
     pub const fn encode(self, version: Version) -> u64 {
         let (state, group1, intid) = (self.state as u64, self.group1 as u64, self.intid as u64);
         match version {

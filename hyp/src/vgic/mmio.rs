@@ -160,6 +160,7 @@ impl Vgic {
             Register::Ctlr => {
                 let before = replace(&mut self.ctlr, value as u32 & 0b11);
                 if before != self.ctlr {
+                    self.words.iter_mut().for_each(|word| word.forward(self.ctlr));
                     (0..self.irqs.len() as Key).for_each(|key| self.update(key));
                 }
             }
@@ -280,6 +281,7 @@ impl Vgic {
             Bits::SetActive => word.active |= which,
             Bits::Group | Bits::ClearActive => {}
         }
+        word.forward(self.ctlr);
         while which != 0 {
             let key = (index * PRIVATE) as Key + which.trailing_zeros() as Key;
             which &= which - 1;

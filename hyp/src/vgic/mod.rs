@@ -64,8 +64,10 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::{replace, take};
+use core::ops::{Deref, DerefMut};
 
 pub use list_register::{Link, ListRegister, State, Version};
 pub use mmio::{Refused, Region};
@@ -108,6 +110,7 @@ enum Place {
 
 /// What of 32 interrupts is a bit each, as the distributor's registers have it: a vCPU's SGIs and PPIs, or 32 SPIs.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Word {
     enabled: u32,
     group1: u32,
@@ -123,6 +126,8 @@ struct Word {
     linked: u32,
     /// The physical interrupt is active and it is for us to let it go.
     phys_active: u32,
+    /// Enabled, and the group is in GICD_CTLR ([`Word::forward`]).
+    forwarded: u32,
 }
 
 impl Word {
@@ -136,10 +141,20 @@ impl Word {
         self.latch | self.level & self.line
     }
 
+    /// There is something to it in software: pending, by a line that does not count too, active, or the physical interrupt to let go.
+    fn held(&self) -> u32 {
+        self.latch | self.line | self.active | self.phys_active
+    }
+
     /// Pending in software, enabled, and the group is in GICD_CTLR.
-    fn deliverable(&self, ctlr: u32) -> u32 {
+    fn deliverable(&self) -> u32 {
+        self.pending() & self.forwarded
+    }
+
+    /// To be called after any change of `enabled`, `group1` or GICD_CTLR.
+    fn forward(&mut self, ctlr: u32) {
         let groups = self.group1 & mask(ctlr & 0b10 != 0) | !self.group1 & mask(ctlr & 0b01 != 0);
-        self.pending() & self.enabled & groups
+        self.forwarded = self.enabled & groups;
     }
 
     /// Forgets what waits, but for the lines of emulated devices, which are not ours to change.
@@ -151,7 +166,9 @@ impl Word {
 
 /// What else there is of one virtual interrupt.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Irq {
+    intid: u16,
     priority: u8,
     /// SPIs. GICv2: the CPU targets, one bit each; GICv3: GICD_IROUTER.
     route: u64,
@@ -171,6 +188,7 @@ struct Irq {
 
 /// What is in a List Register while the vCPU runs, and what comes back at `sync` for each part that is still there.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Loaded {
     key: Key,
     /// As written: the priority, the source of an SGI of GICv2, HW.
@@ -187,22 +205,80 @@ struct Loaded {
 }
 
 /// One virtual CPU.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Vcpu {
     /// Pending, deliverable, not in a List Register; the most urgent last.
-    lr_pending: Vec<Key>,
+    lr_pending: Queue,
     /// Acknowledged by this vCPU, not in a List Register; the most urgent last.
-    active: Vec<Key>,
+    active: Queue,
     /// What the List Registers hold, while the vCPU runs.
-    lrs: Vec<Loaded>,
+    lrs: heapless::Vec<Loaded, 16>,
     /// GICR_WAKER.ProcessorSleep.
     asleep: bool,
     /// Physical PPIs to be deactivated on the CPU where this vCPU runs next.
     deactivate: u32,
 }
 
+/// Interrupts in a row, with room for all that there are: it never grows.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    keys: Box<[Key]>,
+    length: usize,
+}
+
+impl Queue {
+    fn new(room: usize) -> Queue {
+        Queue { keys: alloc::vec![0; room].into(), length: 0 }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, key: Key) {
+        // An interrupt is in one place, so that there is room.
+        if let Some(free) = self.keys.get_mut(self.length) {
+            *free = key;
+            self.length += 1;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Key> {
+        let last = self.last().copied()?;
+        self.length -= 1;
+        Some(last)
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(at) = self.iter().position(|&other| other == key) {
+            self[at..].rotate_left(1);
+            self.length -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+impl PartialEq for Queue {
+    fn eq(&self, other: &Queue) -> bool {
+        **self == **other
+    }
+}
+
+impl Deref for Queue {
+    type Target = [Key];
+
+    fn deref(&self) -> &[Key] {
+        &self.keys[..self.length]
+    }
+}
+
+impl DerefMut for Queue {
+    fn deref_mut(&mut self) -> &mut [Key] {
+        &mut self.keys[..self.length]
+    }
+}
+
 /// The virtual GIC of one guest. It allocates when it is made and never after.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct Vgic {
     version: Version,
     /// How many List Registers there are.
@@ -227,8 +303,8 @@ impl Vgic {
         assert!((1..=if version == Version::V2 { 8 } else { 16 }).contains(&vcpus), "{vcpus} vCPUs");
         assert!(spis.is_multiple_of(32) && spis <= 960, "{spis} SPIs");
         assert!((1..=16).contains(&lrs), "{lrs} List Registers");
-        let queue = || Vec::with_capacity(PRIVATE + spis);
-        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), lrs: Vec::with_capacity(lrs), ..Vcpu::default() };
+        let queue = || Queue::new(PRIVATE + spis);
+        let vcpu = || Vcpu { lr_pending: queue(), active: queue(), ..Vcpu::default() };
         let mut vgic = Vgic {
             version,
             lrs,
@@ -253,9 +329,9 @@ impl Vgic {
             if usize::from(key) >= PRIVATE * vcpus && self.holds_physical(key) {
                 self.release(key);
             }
-            let target = self.target(key, 0);
+            let (intid, target) = (self.intid(key) as u16, self.target(key, 0));
             let irq = &mut self.irqs[usize::from(key)];
-            *irq = Irq { target, hw: irq.hw, ..Irq::default() };
+            *irq = Irq { intid, target, hw: irq.hw, ..Irq::default() };
         }
         for (index, word) in self.words.iter_mut().enumerate() {
             let sgis = mask(index < vcpus) & SGI_BITS;
@@ -263,8 +339,7 @@ impl Vgic {
             *word = Word { enabled, level: !sgis, linked: word.linked, ..Word::default() };
         }
         for vcpu in &mut self.vcpus {
-            vcpu.lr_pending.clear();
-            vcpu.active.clear();
+            (vcpu.lr_pending.length, vcpu.active.length) = (0, 0);
             vcpu.lrs.clear();
             (vcpu.asleep, vcpu.deactivate) = (true, 0);
         }
@@ -323,6 +398,16 @@ impl Vgic {
         take(&mut self.kick)
     }
 
+    /// Which SGI a write of `value` by `vcpu` to ICC_SGI1R_EL1, or of GICv2 to GICD_SGIR, sends to itself and to no other.
+    #[inline(always)]
+    pub fn sgi_to_itself(version: Version, vcpu: usize, value: u64) -> Option<u32> {
+        let (targets, intid) = match version {
+            Version::V2 => (value as u32 & 0x03ff_0000 == 1 << (16 + vcpu), value & 0xf),
+            Version::V3 => (value & !(0xf << 24) == 1 << vcpu, value >> 24 & 0xf),
+        };
+        targets.then_some(intid as u32)
+    }
+
     /// A trapped write of `value` by `vcpu` to ICC_SGI1R_EL1, or, with `group0`, to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1 (IHI 0069).
     /// With one security state the first raises an SGI of either group, the others those of Group 0.
     pub fn write_sgir(&mut self, vcpu: usize, value: u64, group0: bool) -> VcpuSet {
@@ -376,9 +461,14 @@ impl Vgic {
         self.holds_physical(self.known_key(vcpu, intid))
     }
 
+    /// Whether [`Vgic::pop_deactivation`] has something.
+    #[inline]
+    pub fn has_deactivations(&self) -> bool {
+        self.deactivate_words != 0
+    }
+
     /// The next physical SPI to deactivate (ICC_DIR_EL1, GICC_DIR), to be asked for until none is left after every call that may
     /// change something, before physical interrupts are taken again.
-    #[inline]
     pub fn pop_deactivation(&mut self) -> Option<u32> {
         if self.deactivate_words == 0 {
             return None;
@@ -409,10 +499,6 @@ impl Vgic {
         self.words[usize::from(key) / PRIVATE].bit(key)
     }
 
-    fn is_sgi_of_v2(&self, key: Key) -> bool {
-        self.version == Version::V2 && self.intid(key) < SGIS
-    }
-
     fn intid(&self, key: Key) -> u32 {
         let (key, private) = (usize::from(key), PRIVATE * self.vcpus.len());
         (if key < private { key % PRIVATE } else { key - private + PRIVATE }) as u32
@@ -439,7 +525,7 @@ impl Vgic {
     }
 
     #[inline(always)]
-    fn queue_mut(&mut self, place: Place) -> Option<&mut Vec<Key>> {
+    fn queue_mut(&mut self, place: Place) -> Option<&mut Queue> {
         match place {
             Place::Pending(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].lr_pending),
             Place::Active(vcpu) => Some(&mut self.vcpus[usize::from(vcpu)].active),
@@ -448,7 +534,6 @@ impl Vgic {
     }
 
     /// Moves an interrupt to where it belongs.
-    #[inline(always)]
     fn place(&mut self, key: Key, place: Place) {
         let irq = &mut self.irqs[usize::from(key)];
         if irq.place == place {
@@ -465,15 +550,13 @@ impl Vgic {
         }
     }
 
-    #[cold]
     fn unqueue(&mut self, key: Key, place: Place) {
         if let Some(queue) = self.queue_mut(place) {
-            queue.retain(|&other| other != key);
+            queue.remove(key);
         }
     }
 
     /// Moves the last of a queue to behind all that are less urgent; the INTID settles ties.
-    #[cold]
     fn sink(&mut self, place: Place) {
         let Some(queue) = self.queue_mut(place) else { return };
         let mut queue = take(queue);
@@ -491,23 +574,37 @@ impl Vgic {
 
     /// Finds out where an interrupt belongs after any change of its state, and notes whom to kick for it.
     fn update(&mut self, key: Key) {
-        let irq = &self.irqs[usize::from(key)];
-        if let Place::Lr(vcpu, _) = irq.place {
-            // The rest of its state is in hardware: the next `sync` of the vCPU comes back to it.
-            self.kick |= 1 << vcpu;
-            return;
-        }
+        let irq = &mut self.irqs[usize::from(key)];
         let (word, bit) = self.words[usize::from(key) / PRIVATE].bit(key);
         let place = match irq.target {
             _ if word.active & bit != 0 => Place::Active(irq.active_on),
-            Some(target) if word.deliverable(self.ctlr) & bit != 0 => Place::Pending(target),
+            Some(target) if word.deliverable() & bit != 0 => Place::Pending(target),
             _ => Place::Nowhere,
         };
+        match (irq.place, place) {
+            // The rest of its state is in hardware: the next `sync` of the vCPU comes back to it.
+            (Place::Lr(vcpu, _), _) => self.kick |= 1 << vcpu,
+            // What there mostly is: the first that is pending.
+            (Place::Nowhere, Place::Pending(vcpu)) if self.vcpus[usize::from(vcpu)].lr_pending.length == 0 => {
+                self.vcpus[usize::from(vcpu)].lr_pending.push(key);
+                irq.place = place;
+                self.kick |= 1 << vcpu;
+            }
+            _ => self.move_to(key, place),
+        }
+    }
+
+    /// Moves an interrupt to where it belongs, which is not a List Register, from anywhere but one.
+    #[inline(never)]
+    fn move_to(&mut self, key: Key, place: Place) {
         if let Place::Pending(vcpu) | Place::Active(vcpu) = place {
             self.kick |= 1 << vcpu;
-        } else if word.phys_active & !word.pending() & bit != 0 {
-            word.phys_active &= !bit;
-            self.release(key);
+        } else {
+            let (word, bit) = self.word(key);
+            if word.phys_active & !word.pending() & bit != 0 {
+                word.phys_active &= !bit;
+                self.release(key);
+            }
         }
         self.place(key, place);
     }

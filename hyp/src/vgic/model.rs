@@ -14,6 +14,8 @@ pub struct Hardware {
     pub eoi_count: u32,
     /// An interrupt with the EOI bit has ended.
     pub eoi: bool,
+    /// When it was last left, all was ended that there had been.
+    quiet: bool,
     /// Acknowledged and priority not dropped: the priority of each.
     pub running: Vec<u8>,
     /// Physical interrupts that the hardware has deactivated since this was last emptied.
@@ -22,7 +24,15 @@ pub struct Hardware {
 
 impl Hardware {
     pub fn new(lrs: usize) -> Hardware {
-        Hardware { lrs: vec![None; lrs], hcr: 0, eoi_count: 0, eoi: false, running: vec![], deactivated: vec![] }
+        Hardware {
+            lrs: vec![None; lrs],
+            hcr: 0,
+            eoi_count: 0,
+            eoi: false,
+            quiet: false,
+            running: vec![],
+            deactivated: vec![],
+        }
     }
 
     fn states(&self) -> impl Iterator<Item = State> {
@@ -101,8 +111,13 @@ impl Hardware {
     }
 
     pub fn leave(&mut self, vgic: &mut Vgic, vcpu: usize) -> VcpuSet {
+        self.quiet = self.hcr == 0 && !self.eoi && self.states().all(|state| state == State::Invalid);
+        let mut other = vgic.clone();
         let lrs = take(&mut self.lrs);
         let kick = vgic.sync(vcpu, |n| lrs[n].map_or(State::Invalid, |lr| lr.state), take(&mut self.eoi_count));
+        if self.quiet {
+            assert_eq!((other.sync_one(vcpu), other), (kick, vgic.clone()));
+        }
         self.lrs = vec![None; lrs.len()];
         (self.eoi, self.hcr) = (false, 0);
         kick
@@ -111,11 +126,12 @@ impl Hardware {
     pub fn enter(&mut self, vgic: &mut Vgic, vcpu: usize) {
         let version = vgic.version;
         let lrs = &mut self.lrs;
-        let flush = vgic.flush(vcpu, |n, lr| {
+        let mut write = |n: usize, lr: ListRegister| {
             assert_ne!(lr.state, State::PendingActive, "one occurrence a List Register");
             assert_eq!(ListRegister::decode(version, lr.encode(version)), lr);
             assert!(lrs[n].replace(lr).is_none(), "one interrupt a List Register");
-        });
+        };
+        let flush = vgic.flush(vcpu, &mut write);
         let written = self.lrs.iter().enumerate().fold(0, |set, (n, lr)| set | u16::from(lr.is_some()) << n);
         assert_eq!(flush.used, written);
         self.hcr = flush.hcr;
@@ -309,9 +325,14 @@ impl World {
     }
 
     fn enter(&mut self, cpu: usize) {
+        let kicked = self.kicks >> cpu & 1 != 0;
         self.kicks &= !(1 << cpu);
         self.inside[cpu] = true;
+        let quiet = self.cpus[cpu].quiet;
         self.cpus[cpu].enter(&mut self.vgic, cpu);
+        let Hardware { hcr, lrs, deactivated, .. } = &self.cpus[cpu];
+        let nothing = *hcr == 0 && lrs.iter().all(Option::is_none) && deactivated.is_empty();
+        assert!(kicked || !quiet || nothing, "was not kicked for what there was to do: {:?}", self.cpus[cpu]);
         self.hardware_deactivated(cpu);
     }
 
@@ -389,6 +410,24 @@ impl World {
             assert!(!physical.active || irq.is_pending() || irq.active.is_some(), "{intid}: active for ever");
             // Until `sync` it is not known what the hardware has deactivated.
             assert!(!physical.active || self.vgic.holds_physical_of(vcpu, intid), "{intid}: nobody's");
+        }
+    }
+
+    /// The short way to inject, for a vCPU that has left its guest, does what the long one does, or nothing.
+    fn check_inject_one(&self, here: usize) {
+        for &(vcpu, intid) in &self.names {
+            let (mut one, mut other) = (self.vgic.clone(), self.vgic.clone());
+            if let Some(lr) = one.inject_one(here, vcpu, intid) {
+                let kick = match intid {
+                    SGI => other.raise_sgi(here, intid, 1 << vcpu, false),
+                    _ => other.inject(vcpu, intid),
+                };
+                assert_eq!(kick, 1 << here);
+                let flush =
+                    other.flush(here, &mut |n, register| assert_eq!((n, register.encode(one.version)), (0, lr)));
+                assert_eq!(flush, Flush { used: 0b1, ..Flush::default() });
+            }
+            assert_eq!(one, other);
         }
     }
 
@@ -578,6 +617,7 @@ impl World {
             Op::Trap(cpu) => {
                 let cpu = cpu % cpus;
                 self.leave(cpu);
+                self.check_inject_one(cpu);
                 for (&(vcpu, intid), irq) in self.names.iter().zip(&self.irqs).filter(|_| strict) {
                     let key = self.vgic.known_key(vcpu, intid);
                     let elsewhere = matches!(self.vgic.irqs[usize::from(key)].place, Place::Lr(..));

@@ -127,6 +127,7 @@ impl<'a> Arguments<'a> {
             seed: 0,
             #[cfg(feature = "ktest")]
             sweep: false,
+            #[cfg(feature = "ktest")]
             frames: None,
         };
         for word in bootargs::words(line) {
