@@ -8,7 +8,7 @@ use linux_raw_sys::errno::ENOSYS;
 /// Calls with this number or a higher one are counted together.
 const LAST: usize = 512;
 
-/// By number: how often it was called, and its answers: bit 0 for success, bit n for error n.
+/// By number: how often it was called, and its answers: bit 0 for success, bit n for error n, the last for all from 63 on.
 static CALLS: [[AtomicU64; 2]; LAST + 1] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; LAST + 1];
 
 fn call(number: u32) -> &'static [AtomicU64; 2] {
@@ -22,9 +22,11 @@ pub fn asked(number: u32) {
 
 /// A call ends with this in x0.
 pub fn answered(number: u32, x0: u64) {
-    let errno = x0.wrapping_neg();
-    // No call here has an error beyond 63.
-    call(number)[1].fetch_or(1 << if errno < 64 { errno } else { 0 }, Relaxed);
+    let errno = match x0.wrapping_neg() {
+        errno @ 1..=4095 => errno,
+        _ => 0,
+    };
+    call(number)[1].fetch_or(1 << errno.min(63), Relaxed);
 }
 
 /// The text of `/proc/coverage`: a line for each number called that there is: it, how often, and its answers in hexadecimal; and one for

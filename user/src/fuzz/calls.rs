@@ -114,7 +114,7 @@ calls! {
         [EFAULT ENOENT ENAMETOOLONG ENOTDIR EROFS EEXIST EISDIR EMFILE EBADF ENOMEM];
     __NR_close "close" (File) => Success::Zero, [EBADF];
     __NR_getdents64 "getdents64" (File, MaybeOut, Length) => Success::AtMost(2), [EBADF ENOTDIR EINVAL EFAULT];
-    __NR_lseek "lseek" (File, Offset, Small) => Success::Any, [EBADF ESPIPE EINVAL];
+    __NR_lseek "lseek" (File, Offset, Small) => Success::Any, [EBADF ESPIPE EINVAL ENXIO];
     __NR_read "read" (File, MaybeOut, Length) => Success::AtMost(2), [EBADF EFAULT EISDIR];
     __NR_write "write" (File, MaybeOut, Length) => Success::AtMost(2), [EBADF EFAULT];
     __NR_writev "writev" (File, MaybePair, Small) => Success::Any, [EBADF EINVAL EFAULT];
@@ -140,7 +140,7 @@ calls! {
     __NR_tgkill "tgkill" (Process, Process, Signal) => Success::Zero, [EINVAL ESRCH];
     __NR_nanosleep "nanosleep" (Pair, MaybeOut) => Success::Zero, [EFAULT EINVAL ENOMEM];
     __NR_clock_gettime "clock_gettime" (Clock, Out) => Success::Zero, [EINVAL EFAULT];
-    __NR_clock_nanosleep "clock_nanosleep" (Clock, Small, Pair, MaybeOut) => Success::Zero, [EINVAL EFAULT ENOMEM];
+    __NR_clock_nanosleep "clock_nanosleep" (Clock, Small, Pair, MaybeOut) => Success::Zero, [EINVAL EFAULT ENOMEM EOPNOTSUPP];
     __NR_clock_getres "clock_getres" (Clock, MaybeOut) => Success::Zero, [EINVAL EFAULT];
     __NR_brk "brk" (Address) => Success::Within(USER_END), [];
     __NR_munmap "munmap" (Address, Size) => Success::Zero, [EINVAL ENOMEM];
@@ -165,7 +165,7 @@ impl Call {
         let no_file = args().next().is_some_and(|(&arg, &value)| arg == File && value as u32 as u64 > MAX_FILE);
         let nothing =
             args().any(|(arg, &value)| matches!(arg, Path | Pair | Out) && !(USER_START..USER_END).contains(&value));
-        let no_clock = args().any(|(&arg, &value)| arg == Clock && !matches!(value as u32, 0 | 1 | 4..=7));
+        let no_clock = args().any(|(&arg, &value)| arg == Clock && !matches!(value as u32, 0 | 1 | 4..=7 | 11));
         match Errno::check(answer) {
             Err(Errno::EBADF) if no_file => None,
             _ if no_file => Some("not EBADF, where there is no such file"),

@@ -46,7 +46,7 @@ impl Failure {
 pub struct Call {
     /// How often.
     pub count: u64,
-    /// Bit 0: it succeeded. Bit n: it failed with error n.
+    /// Bit 0: it succeeded. Bit n: it failed with error n; bit 63: with that or a higher one.
     pub bits: u64,
 }
 
@@ -55,6 +55,7 @@ impl Call {
     pub fn answers(&self) -> impl Iterator<Item = String> + '_ {
         (0..64).filter(|bit| self.bits >> bit & 1 != 0).map(|bit| match bit {
             0 => "ok".into(),
+            63 => "another".into(),
             error => Errno::new(error).name().map_or(format!("errno {error}"), String::from),
         })
     }
