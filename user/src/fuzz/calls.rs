@@ -111,7 +111,7 @@ macro_rules! calls {
 calls! {
     __NR_ioctl "ioctl" (File, Small, MaybeOut) => Success::Never, [EBADF ENOTTY];
     __NR_openat "openat" (Directory, Path, Small, Small) => Success::Within(MAX_FILE),
-        [EFAULT ENOENT ENAMETOOLONG ENOTDIR EROFS EEXIST EISDIR EMFILE EBADF ENOMEM];
+        [EFAULT ENOENT ENAMETOOLONG ENOTDIR EROFS EEXIST EISDIR EMFILE EBADF ENOMEM EINVAL];
     __NR_close "close" (File) => Success::Zero, [EBADF];
     __NR_getdents64 "getdents64" (File, MaybeOut, Length) => Success::AtMost(2), [EBADF ENOTDIR EINVAL EFAULT];
     __NR_lseek "lseek" (File, Offset, Small) => Success::Any, [EBADF ESPIPE EINVAL ENXIO];
