@@ -52,9 +52,9 @@ pub enum Arg {
     Small,
     /// A process.
     Process,
-    /// A signal. One that there cannot be is invalid, whatever else is wrong.
+    /// A signal.
     Signal,
-    /// A clock. As with signals.
+    /// A clock. One that there is not is invalid, whatever else is wrong.
     Clock,
     /// The flags of `clone`.
     CloneFlags,
@@ -62,7 +62,7 @@ pub enum Arg {
     Address,
     /// How much.
     Size,
-    /// Its rights. As with signals.
+    /// Its rights.
     Protection,
     /// The flags of `mmap`.
     MapFlags,

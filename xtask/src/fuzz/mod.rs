@@ -114,7 +114,7 @@ impl Machine {
             gic: 2 + ((turn + turn / 4) % 2) as u8,
             mem: 64 * rng.u32(1..=4),
             // The kernel keeps 256 for the first program.
-            frames: if place.is_multiple_of(3) { rng.u32(330..700) } else { 0 },
+            frames: if place.is_multiple_of(3) { rng.u32(320..420) } else { 0 },
             tick: if place.is_multiple_of(5) { 40_000 } else { 4000 },
             log: if place.is_multiple_of(7) { "debug" } else { "off" }.into(),
             seed: place % (1 << 31) + 1,
