@@ -190,11 +190,16 @@ pub fn entries(root: &Path, figures: &Figures, request: &Request) -> Result<Vec<
             ));
         }
     }
-    let sources = [Source::Quiet, Source::Ticking, Source::Image].map(|source| (images, source));
-    for (images, source) in sources.into_iter().chain(ktest.as_ref().map(|ktest| (ktest, Source::Kernel))) {
+    let sources = [
+        (images, Source::Quiet, "what programs do"),
+        (images, Source::Ticking, "the timer's interrupts"),
+        (images, Source::Image, "the boot image"),
+    ];
+    let kernel = ktest.as_ref().map(|ktest| (ktest, Source::Kernel, "the kernel from inside"));
+    for (images, source, what) in sources.into_iter().chain(kernel) {
         if needs(&[source]) {
             jobs.push((
-                format!("{} ({source:?})", machine.name()),
+                format!("{what} on {}", machine.name()),
                 Box::new(move || Ok(vec![Told::Ours(machine.name(), measure::source(images, source, machine, rows)?)])),
             ));
         }
