@@ -118,11 +118,16 @@ extern "C" fn enter_hypervisor_from_guest(regs: &mut CpuUserRegs) {
 /// The last thing before `return_from_trap`, with IRQs masked. Called if there is work, or somebody watches.
 #[unsafe(no_mangle)]
 extern "C" fn leave_hypervisor_to_guest(regs: &mut CpuUserRegs) {
-    if this_cpu().softirqs.load(Relaxed) & sched::SCHEDULE != 0 {
-        sched::do_softirqs();
-    }
-    if this_cpu().softirqs.load(Relaxed) & sched::FLUSH != 0 {
-        vgic::flush(current());
+    loop {
+        let work = this_cpu().softirqs.load(Relaxed);
+        if work & sched::SCHEDULE != 0 {
+            sched::do_softirqs();
+        } else if work & sched::FLUSH != 0 {
+            // What comes out of it may be another vCPU's turn.
+            vgic::flush(current());
+        } else {
+            break;
+        }
     }
     trace::exit(regs);
 }

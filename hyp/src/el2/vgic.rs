@@ -3,7 +3,7 @@
 use crate::guest::Guest;
 use crate::percpu::{FLUSH, ListRegisters, PerCpu, count, this_cpu};
 use crate::vcpu::{State as Life, Vcpu};
-use crate::{gic, sched, trace};
+use crate::{cpu, gic, sched, trace};
 use core::sync::atomic::Ordering::Relaxed;
 use hyp::vgic::{LRENPIE, Link, ListRegister, State, VcpuSet, Version, Vgic};
 
@@ -49,17 +49,19 @@ fn settle_all(guest: &'static Guest, vgic: &mut Vgic, mut kick: VcpuSet) {
 #[inline(always)]
 fn happened(guest: &'static Guest, vcpu: usize, irq: u32, inject: impl FnOnce(&mut Vgic) -> VcpuSet) {
     let mut vgic = guest.vgic.lock();
-    let cpu = this_cpu();
+    let lrs = &this_cpu().lrs;
     if let Some(here) = sched::current()
         && core::ptr::eq(here.guest, guest)
-        && cpu.lrs.used.load(Relaxed) | cpu.lrs.stale.load(Relaxed) == 0
+        && lrs.used.load(Relaxed) | lrs.stale.load(Relaxed) == 0
         && let Some(register) = vgic.inject_one(here.id, vcpu, irq)
     {
         gic::interface().write_raw(0, register);
+        // It may be read back before the guest is entered, and whether it is empty in another register.
+        cpu::isb();
         if trace::is_on() {
             trace::list_register(0, ListRegister::decode(gic::version(), register));
         }
-        cpu.lrs.used.store(0b1, Relaxed);
+        lrs.used.store(0b1, Relaxed);
         count(&here.counters.injections);
         if here.state() == Life::Blocked {
             sched::wake(here);

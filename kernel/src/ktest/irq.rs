@@ -92,7 +92,8 @@ fn preempt() {
     }
     let first_pc = other as *const () as usize;
     let id = sched::new_id().expect("the first task");
-    sched::spawn(Task::new(id, "other", first_pc, &PtRegs::ZERO, None).expect("memory for a test"));
+    let task = Task::new(id, "other", first_pc, &PtRegs::ZERO, None).expect("memory for a test");
+    sched::spawn(task).expect("few tasks");
     let wanted = || sched::current().set_need_resched();
     sched::current().preempt.disable();
     in_interrupt(wanted);

@@ -146,8 +146,8 @@ pub(super) fn spawn_from(first_pc: usize, space: AddressSpace, regs: &PtRegs) ->
     let parent = task(parent as *const () as usize, parent_space, &entry(&raw const ktest_exit));
     let child = task(first_pc, space, regs);
     child.parent.store(parent.id, Relaxed);
-    sched::spawn(parent);
-    sched::spawn(child.clone());
+    sched::spawn(parent).expect("few tasks");
+    sched::spawn(child.clone()).expect("few tasks");
     child
 }
 
@@ -200,7 +200,7 @@ pub(super) fn spawn_kernel_task(work: fn()) -> Arc<Task> {
     let mut regs = PtRegs::ZERO;
     regs.regs[0] = work as usize as u64;
     let task = task(work_of_task as *const () as usize, space(), &regs);
-    sched::spawn(task.clone());
+    sched::spawn(task.clone()).expect("few tasks");
     task
 }
 

@@ -55,16 +55,20 @@ pub enum Fault {
 /// How often the same fault is served before it is told to be stuck.
 const MAX_SERVED: u32 = 8;
 
-/// A fault as it was taken: a digest of instruction, address, syndrome and all registers, so that a loop that goes on is not
-/// taken for one that stands still.
+/// A fault as it was taken: the address, and a digest of instruction, syndrome and all registers, so that a loop that goes on is not
+/// taken for one that stands still. A program may find registers with the digest it likes, but not have one address faulted at again
+/// and again while nothing else happens.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Taken(u64);
+pub struct Taken {
+    far: u64,
+    digest: u64,
+}
 
 impl Taken {
     /// The fault that made a frame.
     pub fn new(regs: &PtRegs, esr: Esr, far: u64) -> Self {
-        let values = regs.regs.iter().chain([&regs.sp, &regs.pc, &esr.0, &far]);
-        Taken(values.fold(0, |digest: u64, value| digest.rotate_left(7) ^ value))
+        let values = regs.regs.iter().chain([&regs.sp, &regs.pc, &esr.0]);
+        Taken { far, digest: values.fold(0, |digest: u64, value| digest.rotate_left(7) ^ value) }
     }
 }
 

@@ -112,8 +112,11 @@ fn poll(child: &Task, wants: impl Fn(u32) -> bool) -> Waited {
         sched::forget(id);
         Waited::Ended(id, exit)
     } else if report != 0 && wants(report) {
-        child.report.store(0, Relaxed);
-        Waited::Changed(id, report)
+        // Stopped or resumed meanwhile, it has something else to tell.
+        match child.report.compare_exchange(report, 0, Relaxed, Relaxed) {
+            Ok(_) => Waited::Changed(id, report),
+            Err(_) => poll(child, wants),
+        }
     } else {
         Waited::Running
     }
@@ -140,6 +143,5 @@ pub fn start_init(path: &str, arguments: impl Iterator<Item = Vec<u8>>) -> Resul
     let task = Task::new(id, path, ret_from_fork as *const () as usize, &regs, Some(space))
         .map_err(|_| exec::Error::OutOfMemory)?;
     task.files.lock().open_console().map_err(|_| exec::Error::OutOfMemory)?;
-    sched::spawn(task);
-    Ok(())
+    sched::spawn(task).map_err(|_| exec::Error::OutOfMemory)
 }

@@ -102,7 +102,7 @@ pub fn max_tasks() -> usize {
     MAX_TASKS.min(heap::max_calls())
 }
 
-/// An identifier for a new task, not used by any other; they count up, and start again at [`MAX_ID`].
+/// An identifier for a new task, not used by any other that was [`spawn`]ed; they count up, and start again at [`MAX_ID`].
 pub fn new_id() -> Result<Id, OutOfMemory> {
     static LAST: IrqLock<Id> = IrqLock::new(0);
     let tasks = TASKS.lock();
@@ -118,15 +118,23 @@ pub fn new_id() -> Result<Id, OutOfMemory> {
     }
 }
 
-/// Enters a new task, a child of the one that is its parent, and makes it ready.
-pub fn spawn(task: Arc<Task>) {
+/// Enters a new task, a child of the one that is its parent, and makes it ready. Not, when others came first while it was made: there
+/// are too many, or, all identifiers having been given out meanwhile, one that has its own.
+pub fn spawn(task: Arc<Task>) -> Result<(), OutOfMemory> {
     // SAFETY: a nop, unless traced; the task is held here.
     unsafe { trace_point!(SPAWN, Arc::as_ptr(&task)) };
     // Who is known and runnable is in the queue, whenever one looks.
     let _mask = IrqMask::new();
-    TASKS.lock().insert(task.id, task.clone());
+    {
+        let mut tasks = TASKS.lock();
+        if tasks.len() + 1 >= max_tasks() || tasks.contains_key(&task.id) {
+            return Err(OutOfMemory);
+        }
+        tasks.insert(task.id, task.clone());
+    }
     find(task.parent.load(Relaxed)).iter().for_each(|parent| family::adopt(parent, &task));
     run_queue().lock().ready.push_back(task);
+    Ok(())
 }
 
 /// The task with this identifier.

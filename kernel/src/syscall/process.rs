@@ -69,7 +69,7 @@ pub fn clone(regs: &mut PtRegs) -> Result {
     if has(CLONE_PARENT_SETTID) {
         let _ = put_user(parent_tid as usize, id);
     }
-    sched::spawn(child);
+    sched::spawn(child).map_err(|_| Errno::EAGAIN)?;
     Ok(id as usize)
 }
 

@@ -95,8 +95,11 @@ static int unmapping(void)
 static int first(void)
 {
     int status;
-    take_tables(240, 6);
-    sleep(4);
+    take_tables(240, 8);
+    sleep(2);
+    // What is too little for one more of those.
+    take_tables(1, 6);
+    sleep(3);
     u64 at = map(0, 200 * PAGE, READ | WRITE);
     for (int i = 0; i < 200; i++)
         *byte(at + i * PAGE) = 1;

@@ -80,6 +80,7 @@ impl Replay {
         })
         .map_err(|line| anyhow::anyhow!("line {line} means nothing"))?;
         let cases = match find(RUN) {
+            None if cases.is_empty() => anyhow::bail!("there is no case in it"),
             None => Cases::Listed(cases),
             Some(run) => {
                 let numbers: Result<Vec<u64>, _> = run.split(' ').map(str::parse).collect();

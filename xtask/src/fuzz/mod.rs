@@ -223,8 +223,8 @@ pub fn campaign(bench: &Bench<'_>, seed: u64, cases: u64, mut goes_on: impl FnMu
 /// Does what the command line says.
 pub fn run(root: &Path, args: Args) -> Result<u8> {
     setup::ensure(root, &[Need::Target])?;
-    setup::ensure_qemu(root, args.qemu.as_deref().unwrap_or(&Config::default().qemu))?;
     let replay = args.replay.as_deref().map(Replay::open).transpose()?;
+    setup::ensure_qemu(root, args.qemu.as_deref().unwrap_or(&Config::default().qemu))?;
     let images = Images::build(true)?;
     let bench = Bench::new(&images, args.qemu)?;
     if let Some(replay) = replay {
@@ -235,8 +235,11 @@ pub fn run(root: &Path, args: Args) -> Result<u8> {
     }
     let end = Instant::now() + Duration::from_secs(args.seconds);
     let outcome = campaign(&bench, args.seed, CASES, |machines| {
-        eprintln!("xtask: machine {machines}: {}", Machine::of(args.seed, machines));
-        machines == 0 || Instant::now() < end
+        let goes_on = machines == 0 || Instant::now() < end;
+        if goes_on {
+            eprintln!("xtask: machine {machines}: {}", Machine::of(args.seed, machines));
+        }
+        goes_on
     })?;
     let mut written = None;
     if let Some((machine, failure)) = &outcome.failure {
