@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 /// Register; one that is due while the hypervisor is in a trap goes the whole way behind it, which is most of the longer bound; the shorter is
 /// of the instructions at which none can come.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("hvc", "a null hypercall", 250, 1000),
-    scenario("mmio", "a trapped read of the interrupt controller", 500, 1200),
-    scenario("sysreg", "a trapped read of an ID register", 250, 1000),
-    scenario("sgi", "an SGI to itself, injected", 500, 1700),
-    scenario("spi", "an SPI made pending, injected", 800, 1800),
+    scenario("hvc", "a null hypercall", 100, 1000),
+    scenario("mmio", "a trapped read of the interrupt controller", 200, 1200),
+    scenario("sysreg", "a trapped read of an ID register", 100, 1000),
+    scenario("sgi", "an SGI to itself, injected", 250, 1700),
+    scenario("spi", "an SPI made pending, injected", 500, 1800),
 ];
 
 const fn scenario(name: &'static str, about: &'static str, masked: usize, bound: usize) -> Scenario {
